@@ -1,1 +1,22 @@
-//! placeholder until its part lands
+//! The wire between nodes: gRPC services, and how model objects travel in them.
+//!
+//! Owns: the `.proto` files, the generated code, and [`document`] (objects as JSON documents).
+//! Does not own: transport, TLS or authorisation (`manager::rpc`, `agent::session`).
+//!
+//! Protobuf carries the envelopes (sessions, generations, certificates). Objects travel as JSON
+//! documents of the model's serde types: a service spec already is a JSON document with fields this
+//! version may not know, and a second hand-kept copy of each type could only drift from the first.
+
+pub mod document;
+
+/// Generated from `swarmnet/v1/*.proto`.
+#[expect(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated code"
+)]
+pub mod v1 {
+    tonic::include_proto!("swarmnet.v1");
+}

@@ -1,0 +1,128 @@
+//! What the API needs of the node it runs on.
+//!
+//! `swarmnet/src/control_plane.rs` implements it: local leader, forwarded to the leader, or "not a
+//! manager". Errors are ready to be shown; the API only maps their class to a status.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ipnetwork::Ipv4Network;
+use swarmnet_model::{
+    Availability, Call, CallError, ClusterSpec, NetworkId, NodeId, Reply, Tables, TaskId,
+};
+
+/// How this node stands to a swarm, as `Swarm:` of `/_ping` and `LocalNodeState` say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalState {
+    Inactive,
+    Pending,
+    Active,
+    Error,
+    Locked,
+}
+
+/// The node itself; known without asking anybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalNode {
+    pub state: LocalState,
+    pub is_manager: bool,
+    pub node_id: Option<NodeId>,
+    pub addr: Option<Ipv4Addr>,
+    /// Known managers: node id, `host:port`. While a join goes on: the address asked, no id.
+    pub managers: Vec<(Option<NodeId>, String)>,
+    pub error: String,
+}
+
+/// Which managers lead and can be reached, for `ManagerStatus`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RaftView {
+    pub leader: Option<NodeId>,
+    /// Per manager node; absent = unknown.
+    pub reachable: BTreeMap<NodeId, bool>,
+}
+
+/// `POST /swarm/init`, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InitRequest {
+    /// `address:port` to listen on.
+    pub listen_addr: String,
+    /// Address or interface, with or without port; empty: choose.
+    pub advertise_addr: String,
+    pub data_path_addr: String,
+    /// 0: the default.
+    pub data_path_port: u32,
+    pub address_pools: Vec<Ipv4Network>,
+    /// 0: the default.
+    pub subnet_size_bits: u8,
+    pub force_new_cluster: bool,
+    pub availability: Availability,
+    pub spec: ClusterSpec,
+}
+
+/// `POST /swarm/join`, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinRequest {
+    pub listen_addr: String,
+    pub advertise_addr: String,
+    pub data_path_addr: String,
+    /// `host:port` each, at least one.
+    pub remote_addrs: Vec<String>,
+    pub token: String,
+    pub availability: Availability,
+}
+
+/// A swarm network as this node's engine holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalNetwork {
+    pub id: NetworkId,
+    pub name: String,
+    pub internal: bool,
+    pub attachable: bool,
+    pub subnet: Ipv4Network,
+    pub gateway: Ipv4Addr,
+    pub vni: u32,
+    /// Id (64 hex digits) and name of the engine's network that stands for it.
+    pub engine_id: String,
+    pub engine_name: String,
+}
+
+/// The networks of swarmnet on this node's engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalNetworks {
+    pub networks: Vec<LocalNetwork>,
+    /// Name of the engine network of gateway attachments; hidden from users.
+    pub gateway_engine_name: String,
+}
+
+/// Addresses of tasks that run here and are members of a swarm network, by task.
+pub type LocalAttachments = BTreeMap<TaskId, Vec<(NetworkId, Ipv4Network)>>;
+
+/// What the API needs of its node.
+#[async_trait]
+pub trait ControlPlane: Send + Sync + 'static {
+    fn local_node(&self) -> LocalNode;
+
+    /// Returns the cluster's state, not older than any write that was answered before the call.
+    ///
+    /// # Errors
+    /// `Unavailable` with Docker's text on a worker or outside a swarm; `NoLeader`;
+    /// `DeadlineExceeded`.
+    async fn read(&self) -> Result<Arc<Tables>, CallError>;
+
+    /// Returns who leads, as far as this manager knows.
+    fn raft_view(&self) -> RaftView;
+
+    /// Asks the managers to change something.
+    async fn call(&self, call: Call) -> Result<Reply, CallError>;
+
+    async fn init(&self, request: InitRequest) -> Result<NodeId, CallError>;
+
+    async fn join(&self, request: JoinRequest) -> Result<(), CallError>;
+
+    async fn leave(&self, force: bool) -> Result<(), CallError>;
+
+    /// Returns the swarm networks that are present on this node's engine.
+    fn local_networks(&self) -> LocalNetworks;
+}

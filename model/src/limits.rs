@@ -1,0 +1,32 @@
+//! Pure: every bound of the control plane, with its unit and reason.
+
+use std::time::Duration;
+
+/// Characters of a service, network or node name (one DNS label).
+pub const NAME_LENGTH_MAX: usize = 63;
+/// Bytes of one Raft entry; Docker Swarm's bound of a store transaction.
+pub const TRANSACTION_BYTES_MAX: usize = 1_572_864;
+/// Changes one planner pass proposes in one entry.
+pub const CHANGES_PER_TRANSACTION: usize = 200;
+/// Bytes of one gRPC message between nodes: a full view of a large cluster must fit in one piece.
+pub const RPC_MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Pending messages of one node's session before the session is dropped and starts anew.
+pub const SESSION_QUEUE_MAX: usize = 64;
+/// Task statuses in one report of an agent.
+pub const STATUSES_PER_REPORT: usize = 1_000;
+/// A draining backend is given this long to be acknowledged by every node that is up.
+pub const WITHDRAW_BOUND: Duration = Duration::from_secs(1);
+/// An agent that hears from no manager stops a task this long after it knows it must.
+pub const WITHDRAW_LOCAL_BOUND: Duration = Duration::from_secs(3);
+/// Longest wait of an API call for the cluster.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait of `swarm join` before it goes on in the background.
+pub const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Failed joins a second from one source before further ones are refused unseen.
+pub const FAILED_JOINS_PER_SECOND: u32 = 10;
+/// Longest error text kept on a task, in characters: engines can answer with pages.
+pub const TASK_ERROR_LENGTH_MAX: usize = 2_048;
+/// Networks one task may be attached to.
+pub const NETWORKS_PER_TASK_MAX: usize = 32;
+/// Published ports of one service.
+pub const PORTS_PER_SERVICE_MAX: usize = 2_768;

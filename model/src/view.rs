@@ -1,0 +1,176 @@
+//! Pure: what a node is told: its own tasks, and of services and peers what its data plane needs.
+//!
+//! A view is a set of keyed items. The managers compute it from a snapshot, the dispatcher sends it
+//! once whole and then as differences, each with a generation; the agent keeps it and derives the
+//! desired state of every subsystem from it. One stream and one generation for everything, so that
+//! "generation G is applied" means one thing.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::endpoint::{Attachment, EndpointMode, PublishedPort, Vip};
+use crate::id::{ClusterId, NetworkId, NodeId, ServiceId, TaskId};
+use crate::network::Subnet;
+use crate::task::Task;
+use crate::vni::Vni;
+
+/// Name of an item in a view.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ItemKey {
+    Settings,
+    Peer(NodeId),
+    Network(NetworkId),
+    Service(ServiceId),
+    Backend(TaskId),
+    Task(TaskId),
+}
+
+/// One item of a view.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Item {
+    Settings(Settings),
+    Peer(Peer),
+    Network(NetworkItem),
+    Service(ServiceItem),
+    Backend(Backend),
+    Task(Box<AssignedTask>),
+}
+
+/// Everything a node has been told, by key.
+pub type NodeView = BTreeMap<ItemKey, Item>;
+
+/// Cluster-wide settings a node needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    pub cluster_id: ClusterId,
+    pub data_path_port: u16,
+}
+
+/// A node of the cluster as a VTEP; the node itself is included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    pub node_id: NodeId,
+    pub hostname: String,
+    pub addr: Ipv4Addr,
+}
+
+/// A network this node has a task on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkItem {
+    pub id: NetworkId,
+    pub name: String,
+    pub vni: Vni,
+    pub subnet: Subnet,
+    pub internal: bool,
+    pub attachable: bool,
+    /// `com.docker.network.driver.mtu`, when the user set it.
+    pub mtu: Option<u16>,
+}
+
+/// A service that shares a network with this node, or publishes ports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceItem {
+    pub id: ServiceId,
+    pub name: String,
+    pub mode: EndpointMode,
+    /// Only of networks this node has.
+    pub vips: Vec<Vip>,
+    /// Only ingress ports.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Whether traffic may go to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum BackendState {
+    /// Its addresses are known (the guards believe them), it serves nothing yet.
+    Placed,
+    /// Running and healthy: new flows go there.
+    Active,
+    /// No new flows; open ones finish.
+    Draining,
+}
+
+/// Where a task of a known service is, and whether it serves. From `Assigned` until the task ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    pub task_id: TaskId,
+    pub task_name: String,
+    pub service_id: ServiceId,
+    pub node_id: NodeId,
+    pub state: BackendState,
+    /// Only of networks this node has.
+    pub attachments: Vec<Attachment>,
+    /// Node-local address on the task's node; the mesh delivers there.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A task this node must run or stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AssignedTask {
+    pub task: Task,
+    /// True once every node has withdrawn the backend (or the bound passed): the stop signal may go.
+    pub withdrawn: bool,
+}
+
+/// A new view, or the difference to the one before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ViewUpdate {
+    /// Grows with each update of a session; an update that is not newer is ignored.
+    pub generation: u64,
+    /// True: `put` is the whole view. False: it changes generation `generation - 1`.
+    pub full: bool,
+    pub put: Vec<(ItemKey, Item)>,
+    pub removed: Vec<ItemKey>,
+}
+
+/// Returns the difference that turns `old` into `new`; `None` if they are equal.
+pub fn difference(old: &NodeView, new: &NodeView, generation: u64) -> Option<ViewUpdate> {
+    let put: Vec<_> = new
+        .iter()
+        .filter(|(key, item)| old.get(key) != Some(item))
+        .map(|(key, item)| (key.clone(), item.clone()))
+        .collect();
+    let removed: Vec<_> = old.keys().filter(|key| !new.contains_key(key)).cloned().collect();
+    let changed = !put.is_empty() || !removed.is_empty();
+    changed.then_some(ViewUpdate { generation, full: false, put, removed })
+}
+
+/// Applies an update to a view; the caller has checked the generation.
+pub fn apply(view: &mut NodeView, update: ViewUpdate) {
+    if update.full {
+        view.clear();
+    }
+    for key in &update.removed {
+        view.remove(key);
+    }
+    view.extend(update.put);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(id: &str, last: u8) -> (ItemKey, Item) {
+        let node_id = NodeId::from_text(id);
+        let item = Peer {
+            node_id: node_id.clone(),
+            hostname: id.to_owned(),
+            addr: Ipv4Addr::new(10, 20, 20, last),
+        };
+        (ItemKey::Peer(node_id), Item::Peer(item))
+    }
+
+    #[test]
+    fn a_difference_turns_one_view_into_the_other() {
+        let old: NodeView = [peer("a", 1), peer("b", 2)].into();
+        let new: NodeView = [peer("b", 3), peer("c", 4)].into();
+        let update = difference(&old, &new, 7).unwrap();
+        assert_eq!((update.put.len(), update.removed.len()), (2, 1));
+        let mut view = old.clone();
+        apply(&mut view, update);
+        assert_eq!(view, new);
+        assert_eq!(difference(&new, &new, 8), None);
+    }
+}

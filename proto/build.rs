@@ -1,0 +1,11 @@
+//! Compiles the protocol between nodes; needs no installed protoc.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = ["dispatcher", "raft", "control", "ca"].map(|n| format!("swarmnet/v1/{n}.proto"));
+    for file in &files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["."])?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}
