@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::{
-    Availability, Call, CallError, ClusterSpec, NetworkId, NodeId, Reply, Tables, TaskId,
+    Availability, Call, CallError, ClusterSpec, NetworkId, NodeId, Reply, Tables,
 };
 
 /// How this node stands to a swarm, as `Swarm:` of `/_ping` and `LocalNodeState` say it.
@@ -95,9 +95,6 @@ pub struct LocalNetworks {
     /// Name of the engine network of gateway attachments; hidden from users.
     pub gateway_engine_name: String,
 }
-
-/// Addresses of tasks that run here and are members of a swarm network, by task.
-pub type LocalAttachments = BTreeMap<TaskId, Vec<(NetworkId, Ipv4Network)>>;
 
 /// What the API needs of its node.
 #[async_trait]

@@ -13,7 +13,6 @@ pub mod document;
 #[expect(
     clippy::all,
     clippy::allow_attributes_without_reason,
-    unreachable_pub,
     unused_qualifications,
     reason = "generated code"
 )]
