@@ -1,1 +1,22 @@
-//! placeholder until its part lands
+//! The agent: does on one node what the managers decided.
+//!
+//! Owns: the node's session with the managers, its tasks, its containers (through the engine) and
+//! its data plane. Does not own: any decision about what should run where, identity, certificates.
+//!
+//! ```text
+//!   managers ──view──► session ──► local (disk)
+//!                         │  └───► data plane: plugin, sandbox, overlay, balancer, ingress
+//!                         └──────► task runner ──► engine
+//!   managers ◄─reports─ report ◄── statuses, applied generation
+//! ```
+
+pub mod balancer;
+pub mod dataplane;
+pub mod debug;
+pub mod engine;
+pub mod ingress;
+pub mod netlink;
+pub mod overlay;
+pub mod plugin;
+pub mod sandbox;
+pub mod task;

@@ -1,0 +1,1 @@
+//! Docker Engine: the trait the task runner needs, and its implementation.

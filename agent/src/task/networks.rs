@@ -1,0 +1,98 @@
+//! What the task runner and the session need of the data plane.
+//!
+//! Owns: the seam between tasks and wiring. The data plane decides which engine networks a task
+//! needs and what its endpoints look like; the task runner makes the networks and the container.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use ipnetwork::Ipv4Network;
+use swarmnet_model::{NetworkId, NodeView, Task, TaskId};
+use tokio::sync::watch;
+
+/// Engine networks of one task, in the order the container is connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskNetworks {
+    /// Attachments in the order of the task's spec, the gateway network last. Empty: no network.
+    pub networks: Vec<TaskNetwork>,
+    /// Node-local address of the gateway interface; goes into the task's status.
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// One engine network of a task, and the container's endpoint on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskNetwork {
+    pub engine_name: String,
+    /// How to make the network when the engine has none of that name.
+    pub create: EngineNetworkSpec,
+    pub address: Ipv4Addr,
+    /// Arrive at the plugin's `CreateEndpoint`.
+    pub driver_options: BTreeMap<String, String>,
+    pub aliases: Vec<String>,
+}
+
+/// An engine network as it is to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineNetworkSpec {
+    pub driver: String,
+    pub ipam_driver: String,
+    pub ipam_options: BTreeMap<String, String>,
+    pub subnet: Ipv4Network,
+    pub options: BTreeMap<String, String>,
+    /// Mark the network as ours; [`NETWORK_LABEL`] is added by the runner.
+    pub labels: BTreeMap<String, String>,
+    pub internal: bool,
+}
+
+/// Label of every engine network that the agent made: it may remove the ones that carry it.
+pub const NETWORK_LABEL: &str = "swarmnet.network";
+
+/// A task that cannot be wired.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    /// The view does not hold a network of the task yet.
+    #[error("network {network} is not known on this node yet")]
+    UnknownNetwork { network: NetworkId },
+    /// The node has run out of node-local addresses.
+    #[error("no node-local gateway address is free")]
+    NoGatewayAddress,
+    /// A reservation could not be written down.
+    #[error("reserving the task's addresses failed")]
+    Journal(#[source] std::io::Error),
+    /// This node can never wire this task.
+    #[error("{reason}")]
+    Impossible { reason: String },
+}
+
+impl PrepareError {
+    /// True if trying again later may succeed without a change of the task.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::UnknownNetwork { .. } | Self::NoGatewayAddress | Self::Journal(_) => true,
+            Self::Impossible { .. } => false,
+        }
+    }
+}
+
+/// The data plane as tasks and session see it; [`crate::dataplane::DataPlane`] in the daemon.
+#[async_trait]
+pub trait Wiring: Send + Sync + 'static {
+    /// Hands over a newer view.
+    fn set_view(&self, generation: u64, view: Arc<NodeView>);
+
+    /// Returns the generation that is fully written to the kernel.
+    fn applied(&self) -> watch::Receiver<u64>;
+
+    /// Returns the engine networks of a task and reserves its node-local address.
+    ///
+    /// Idempotent: asking again for the same task gives the same answer, also after a restart.
+    ///
+    /// # Errors
+    /// `PrepareError`; `is_temporary` tells whether to try again.
+    async fn prepare(&self, task: &Task, view: &NodeView) -> Result<TaskNetworks, PrepareError>;
+
+    /// Forgets what was reserved for a task whose container is stopped or gone.
+    async fn release(&self, task: &TaskId);
+}
