@@ -28,8 +28,8 @@ pub fn decode<T: DeserializeOwned>(field: &'static str, bytes: &[u8]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use swarmnet_model::view::{Item, ItemKey, Peer, ViewUpdate};
     use swarmnet_model::NodeId;
+    use swarmnet_model::view::{Item, ItemKey, Peer, ViewUpdate};
 
     use super::*;
 
@@ -54,6 +54,9 @@ mod tests {
     #[test]
     fn a_bad_document_names_its_field() {
         let error = decode::<ViewUpdate>("view_update", b"{").unwrap_err();
-        assert_eq!(error.to_string(), "field view_update of the message is not valid");
+        assert_eq!(
+            error.to_string(),
+            "field view_update of the message is not valid"
+        );
     }
 }

@@ -1,13 +1,15 @@
 //! The wire between nodes: gRPC services, and how model objects travel in them.
 //!
-//! Owns: the `.proto` files, the generated code, and [`document`] (objects as JSON documents).
-//! Does not own: transport, TLS or authorisation (`manager::rpc`, `agent::session`).
+//! Owns: the `.proto` files, the generated code, [`document`] (objects as JSON documents) and
+//! [`transport`] (mutual TLS, the caller's identity and role).
+//! Does not own: what a call does (`manager`, `agent::session`), issuing certificates (`manager::ca`).
 //!
 //! Protobuf carries the envelopes (sessions, generations, certificates). Objects travel as JSON
 //! documents of the model's serde types: a service spec already is a JSON document with fields this
 //! version may not know, and a second hand-kept copy of each type could only drift from the first.
 
 pub mod document;
+pub mod transport;
 
 /// Generated from `swarmnet/v1/*.proto`.
 #[expect(
