@@ -24,51 +24,105 @@ pub struct Transaction {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     /// `expected` `None` creates the cluster.
-    PutCluster { cluster: Box<Cluster>, expected: Option<Version> },
+    PutCluster {
+        cluster: Box<Cluster>,
+        expected: Option<Version>,
+    },
 
     CreateNode(Box<Node>),
     /// Writes spec, role and manager membership; `expected` is the node's spec version.
-    UpdateNode { node: Box<Node>, expected: Version },
+    UpdateNode {
+        node: Box<Node>,
+        expected: Version,
+    },
     /// Also adds the id to the cluster's removed nodes and orphans its unfinished tasks.
-    RemoveNode { id: NodeId },
+    RemoveNode {
+        id: NodeId,
+    },
     /// Skipped if the node is gone.
-    DescribeNode { id: NodeId, description: Box<NodeDescription> },
+    DescribeNode {
+        id: NodeId,
+        description: Box<NodeDescription>,
+    },
     /// Skipped if the node is gone.
-    SetNodeStatus { id: NodeId, status: NodeStatus },
+    SetNodeStatus {
+        id: NodeId,
+        status: NodeStatus,
+    },
 
     CreateNetwork(Box<Network>),
     /// Refused while a service or task uses the network.
-    RemoveNetwork { id: NetworkId },
+    RemoveNetwork {
+        id: NetworkId,
+    },
 
     /// Refused if another service that is not being removed has the name.
     CreateService(Box<Service>),
     /// Writes spec, previous spec and update status; `expected` is the service's spec version.
-    UpdateService { service: Box<Service>, expected: Version },
+    UpdateService {
+        service: Box<Service>,
+        expected: Version,
+    },
     /// Marks the service for removal and wishes all its tasks `Remove`. Its ports and VIPs are free.
-    MarkServiceRemoved { id: ServiceId },
+    MarkServiceRemoved {
+        id: ServiceId,
+    },
     /// Refused while it has tasks.
-    RemoveService { id: ServiceId },
+    RemoveService {
+        id: ServiceId,
+    },
     /// The allocator's answer to the service's present endpoint spec; skipped if the spec moved on.
-    SetServiceEndpoint { id: ServiceId, spec_version: Version, endpoint: Box<ServiceEndpoint> },
+    SetServiceEndpoint {
+        id: ServiceId,
+        spec_version: Version,
+        endpoint: Box<ServiceEndpoint>,
+    },
     /// Skipped if the spec moved on.
-    SetUpdateStatus { id: ServiceId, spec_version: Version, status: Option<UpdateStatus> },
+    SetUpdateStatus {
+        id: ServiceId,
+        spec_version: Version,
+        status: Option<UpdateStatus>,
+    },
 
     /// Refused if the id exists.
     CreateTask(Box<Task>),
     /// New → Pending. Skipped if the task is not `New` any more.
-    AllocateTask { id: TaskId, attachments: Vec<Attachment> },
+    AllocateTask {
+        id: TaskId,
+        attachments: Vec<Attachment>,
+    },
     /// Pending → Assigned. Skipped unless the task is `Pending`; a task never changes node.
-    AssignTask { id: TaskId, node_id: NodeId, message: String },
+    AssignTask {
+        id: TaskId,
+        node_id: NodeId,
+        message: String,
+    },
     /// Explains why the task waits. Skipped unless it is `New` or `Pending`.
-    ExplainTask { id: TaskId, message: String, err: Option<String> },
+    ExplainTask {
+        id: TaskId,
+        message: String,
+        err: Option<String>,
+    },
     /// Skipped if the task is wished to end already and this is not a later wish.
-    SetDesiredState { id: TaskId, desired: DesiredState },
+    SetDesiredState {
+        id: TaskId,
+        desired: DesiredState,
+    },
     /// The agent's word. Skipped if the task is not on that node or would go back to a lower state.
-    ReportTask { id: TaskId, node_id: NodeId, status: Box<TaskStatus> },
+    ReportTask {
+        id: TaskId,
+        node_id: NodeId,
+        status: Box<TaskStatus>,
+    },
     /// The managers end a task that nobody will report on. Skipped if it has ended.
-    EndTask { id: TaskId, status: Box<TaskStatus> },
+    EndTask {
+        id: TaskId,
+        status: Box<TaskStatus>,
+    },
     /// Forgets a task.
-    RemoveTask { id: TaskId },
+    RemoveTask {
+        id: TaskId,
+    },
 }
 
 /// Why a transaction was refused. Nothing of it was applied.
@@ -81,5 +135,9 @@ pub enum Refused {
     #[error("{kind} {id} exists already")]
     Exists { kind: String, id: String },
     #[error("{kind} {id} is in use by {user}")]
-    InUse { kind: String, id: String, user: String },
+    InUse {
+        kind: String,
+        id: String,
+        user: String,
+    },
 }

@@ -1,0 +1,1 @@
+//! Allocator: gives services and tasks their addresses and ports.

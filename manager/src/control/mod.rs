@@ -1,0 +1,1 @@
+//! Control: what an API call may do, and how it reaches the leader.

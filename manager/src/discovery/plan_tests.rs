@@ -1,0 +1,262 @@
+//! Text in, text out: who is told what.
+
+use std::fmt::Write as _;
+
+use expect_test::{Expect, expect};
+use swarmnet_model::{
+    Attachment, ContainerSpec, DesiredState, EndpointSpec, NetworkSpec, Node, NodeSpec, NodeStatus,
+    PortSpec, Protocol, Role, ServiceEndpoint, ServiceMode, ServiceSpec, Subnet, TaskSpec,
+    TaskStatus, Timestamp, Version, Vip, Vni,
+};
+
+use super::*;
+
+struct World(Tables);
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self(Tables::default());
+        for (id, last) in [("n1", 1), ("n2", 2)] {
+            world.node(id, last, NodeState::Ready);
+        }
+        world
+    }
+
+    fn node(&mut self, id: &str, last: u8, state: NodeState) {
+        let id = NodeId::from_text(id);
+        let addr = [10, 20, 20, last].into();
+        let node = Node {
+            id: id.clone(),
+            version: Version(1),
+            spec_version: Version(1),
+            created_at: Timestamp::UNSET,
+            updated_at: Timestamp::UNSET,
+            spec: NodeSpec::default(),
+            description: None,
+            status: NodeStatus { state, message: String::new(), addr },
+            role: Role::Worker,
+            manager: None,
+        };
+        self.0.nodes.insert(id, Arc::new(node));
+    }
+
+    fn network(&mut self, id: &str, vni: u32) {
+        let subnet = Subnet {
+            subnet: "10.0.1.0/24".parse().unwrap(),
+            range: None,
+            gateway: [10, 0, 1, 1].into(),
+        };
+        let network = Network {
+            id: NetworkId::from_text(id),
+            version: Version(1),
+            created_at: Timestamp::UNSET,
+            updated_at: Timestamp::UNSET,
+            spec: NetworkSpec { name: id.to_owned(), ..NetworkSpec::default() },
+            vni: Vni::new(vni).unwrap(),
+            subnet,
+        };
+        self.0.networks.insert(network.id.clone(), Arc::new(network));
+    }
+
+    fn service(&mut self, id: &str, network: Option<&str>, port: Option<u16>) {
+        let ports = port.map(|published_port| PortSpec {
+            name: String::new(),
+            protocol: Protocol::Tcp,
+            target_port: 80,
+            published_port,
+            mode: PublishMode::Ingress,
+        });
+        let vips = network.map(|id| Vip {
+            network_id: NetworkId::from_text(id),
+            address: "10.0.1.2/24".parse().unwrap(),
+        });
+        let service = Service {
+            id: ServiceId::from_text(id),
+            version: Version(1),
+            spec_version: Version(1),
+            created_at: Timestamp::UNSET,
+            updated_at: Timestamp::UNSET,
+            spec: ServiceSpec {
+                name: id.to_owned(),
+                labels: BTreeMap::new(),
+                task: TaskSpec { container: ContainerSpec::default(), ..TaskSpec::default() },
+                mode: ServiceMode::Replicated { replicas: 1 },
+                update: None,
+                rollback: None,
+                endpoint: EndpointSpec::default(),
+                document: Default::default(),
+            },
+            previous_spec: None,
+            endpoint: Some(ServiceEndpoint {
+                spec: EndpointSpec::default(),
+                ports: ports.into_iter().collect(),
+                vips: vips.into_iter().collect(),
+            }),
+            update_status: None,
+            pending_delete: false,
+        };
+        self.0.services.insert(service.id.clone(), Arc::new(service));
+    }
+
+    fn task(&mut self, id: &str, service: &str, node: &str, state: TaskState) {
+        let network = self.0.services[&ServiceId::from_text(service)]
+            .endpoint
+            .as_ref()
+            .and_then(|e| e.vips.first())
+            .map(|vip| vip.network_id.clone());
+        let attachments = network.map(|network_id| Attachment {
+            network_id,
+            address: "10.0.1.5/24".parse().unwrap(),
+            aliases: Vec::new(),
+        });
+        let mut status = TaskStatus::new(Timestamp::UNSET, state, "");
+        status.gateway = Some([172, 31, 0, 9].into());
+        let task = Task {
+            id: TaskId::from_text(id),
+            version: Version(1),
+            created_at: Timestamp::UNSET,
+            updated_at: Timestamp::UNSET,
+            service_id: ServiceId::from_text(service),
+            service_name: service.to_owned(),
+            service_labels: BTreeMap::new(),
+            slot: 1,
+            node_id: Some(NodeId::from_text(node)),
+            spec: TaskSpec::default(),
+            endpoint_spec: EndpointSpec::default(),
+            document: Default::default(),
+            desired_state: DesiredState::Running,
+            status,
+            attachments: attachments.into_iter().collect(),
+        };
+        self.0.tasks.insert(task.id.clone(), Arc::new(task));
+    }
+
+    fn wish(&mut self, id: &str, desired: DesiredState) {
+        let task = self.0.tasks.get_mut(&TaskId::from_text(id)).unwrap();
+        Arc::make_mut(task).desired_state = desired;
+    }
+
+    fn check(&self, node: &str, expected: Expect) {
+        let views = NodeViews::new(&self.0);
+        let mut text = String::new();
+        for item in views.of(&NodeId::from_text(node), &BTreeSet::new()).values() {
+            match item {
+                Item::Settings(settings) => writeln!(text, "settings {}", settings.data_path_port),
+                Item::Peer(peer) => writeln!(text, "peer {} {}", peer.hostname, peer.addr),
+                Item::Network(network) => writeln!(text, "network {} {}", network.name, network.vni),
+                Item::Service(s) => {
+                    writeln!(text, "service {} vips={} ports={}", s.name, s.vips.len(), s.ports.len())
+                }
+                Item::Backend(b) => writeln!(
+                    text,
+                    "backend {} on {} {:?} attachments={}",
+                    b.task_name,
+                    b.node_id,
+                    b.state,
+                    b.attachments.len()
+                ),
+                Item::Task(assigned) => writeln!(text, "task {}", assigned.task.name()),
+            }
+            .unwrap();
+        }
+        expected.assert_eq(&text);
+    }
+}
+
+#[test]
+fn every_node_hears_of_a_published_service() {
+    let mut world = World::new();
+    world.service("web", None, Some(30_000));
+    world.task("t1", "web", "n1", TaskState::Running);
+    world.check(
+        "n2",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+            service web vips=0 ports=1
+            backend web.1 on n1 Active attachments=0
+        "#]],
+    );
+}
+
+#[test]
+fn a_network_is_known_only_where_a_task_uses_it() {
+    let mut world = World::new();
+    world.network("net", 4097);
+    world.service("db", Some("net"), None);
+    world.task("t1", "db", "n1", TaskState::Assigned);
+    world.check(
+        "n1",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+            network net 4097
+            service db vips=1 ports=0
+            backend db.1 on n1 Placed attachments=1
+            task db.1
+        "#]],
+    );
+    world.check(
+        "n2",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+        "#]],
+    );
+}
+
+#[test]
+fn a_task_that_must_stop_drains_and_an_ended_one_is_gone() {
+    let mut world = World::new();
+    world.service("web", None, Some(30_000));
+    world.task("t1", "web", "n1", TaskState::Running);
+    world.wish("t1", DesiredState::Shutdown);
+    world.task("t2", "web", "n1", TaskState::Failed);
+    world.check(
+        "n1",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+            service web vips=0 ports=1
+            backend web.1 on n1 Draining attachments=0
+            task web.1
+            task web.1
+        "#]],
+    );
+}
+
+#[test]
+fn backends_on_a_down_node_get_no_new_flows() {
+    let mut world = World::new();
+    world.service("web", None, Some(30_000));
+    world.task("t1", "web", "n1", TaskState::Running);
+    world.node("n1", 1, NodeState::Down);
+    world.check(
+        "n2",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+            service web vips=0 ports=1
+            backend web.1 on n1 Draining attachments=0
+        "#]],
+    );
+}
+
+#[test]
+fn a_removed_service_loses_its_ports_at_once() {
+    let mut world = World::new();
+    world.service("web", None, Some(30_000));
+    world.task("t1", "web", "n1", TaskState::Running);
+    world.wish("t1", DesiredState::Remove);
+    let service = world.0.services.get_mut(&ServiceId::from_text("web")).unwrap();
+    Arc::make_mut(service).pending_delete = true;
+    world.check(
+        "n1",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+            backend web.1 on n1 Draining attachments=0
+            task web.1
+        "#]],
+    );
+}

@@ -1,0 +1,108 @@
+//! Pure: which status each node should have, from its session or the lack of one.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use swarmnet_model::{Node, NodeId, NodeState, NodeStatus, Tables};
+
+use crate::store::Change;
+
+/// What the dispatcher has seen of a node since it began to lead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It has a session.
+    Alive { addr: Ipv4Addr },
+    /// Its session ended for lack of heartbeats.
+    Lost,
+    /// No session yet, and still time to open one.
+    Awaited,
+    /// No session within the time to open one.
+    Silent,
+}
+
+const LEADER_CHANGED: &str =
+    "Node moved to \"unknown\" state due to leadership change in cluster";
+const LOST: &str = "heartbeat failure";
+const SILENT: &str = "heartbeat failure for node in \"unknown\" state";
+
+/// Returns the status changes that make the nodes' statuses right.
+pub fn plan(tables: &Tables, seen: &BTreeMap<NodeId, Seen>) -> Vec<Change> {
+    tables
+        .nodes
+        .values()
+        .filter_map(|node| {
+            let status = wanted(node, *seen.get(&node.id)?);
+            (status != node.status)
+                .then(|| Change::SetNodeStatus { id: node.id.clone(), status })
+        })
+        .collect()
+}
+
+fn wanted(node: &Node, seen: Seen) -> NodeStatus {
+    let keep_addr = |state, message: &str| NodeStatus {
+        state,
+        message: message.to_owned(),
+        addr: node.status.addr,
+    };
+    match (seen, node.status.state) {
+        (Seen::Alive { addr }, _) => {
+            NodeStatus { state: NodeState::Ready, message: String::new(), addr }
+        }
+        (Seen::Awaited, NodeState::Ready | NodeState::Disconnected) => {
+            keep_addr(NodeState::Unknown, LEADER_CHANGED)
+        }
+        (Seen::Awaited, NodeState::Unknown | NodeState::Down)
+        | (Seen::Lost | Seen::Silent, NodeState::Down) => node.status.clone(),
+        (Seen::Lost, _) => keep_addr(NodeState::Down, LOST),
+        (Seen::Silent, _) => keep_addr(NodeState::Down, SILENT),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use swarmnet_model::{NodeSpec, Role, Timestamp, Version};
+
+    use super::*;
+
+    fn status_after(state: NodeState, seen: Seen) -> Option<(NodeState, String)> {
+        let id = NodeId::from_text("n");
+        let node = Node {
+            id: id.clone(),
+            version: Version(1),
+            spec_version: Version(1),
+            created_at: Timestamp::UNSET,
+            updated_at: Timestamp::UNSET,
+            spec: NodeSpec::default(),
+            description: None,
+            status: NodeStatus { state, message: String::new(), addr: [10, 0, 0, 1].into() },
+            role: Role::Worker,
+            manager: None,
+        };
+        let mut tables = Tables::default();
+        tables.nodes.insert(id.clone(), Arc::new(node));
+        match plan(&tables, &[(id, seen)].into()).pop()? {
+            Change::SetNodeStatus { status, .. } => Some((status.state, status.message)),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_session_makes_a_node_ready_and_its_loss_down() {
+        let alive = Seen::Alive { addr: [10, 0, 0, 1].into() };
+        assert_eq!(status_after(NodeState::Ready, alive), None);
+        assert_eq!(status_after(NodeState::Down, alive).unwrap().0, NodeState::Ready);
+        let down = (NodeState::Down, "heartbeat failure".to_owned());
+        assert_eq!(status_after(NodeState::Ready, Seen::Lost), Some(down));
+        assert_eq!(status_after(NodeState::Down, Seen::Lost), None);
+    }
+
+    #[test]
+    fn after_a_leader_change_nodes_are_unknown_then_down() {
+        assert_eq!(status_after(NodeState::Ready, Seen::Awaited).unwrap().0, NodeState::Unknown);
+        assert_eq!(status_after(NodeState::Unknown, Seen::Awaited), None);
+        let silent = status_after(NodeState::Unknown, Seen::Silent).unwrap();
+        assert_eq!(silent.1, "heartbeat failure for node in \"unknown\" state");
+    }
+}

@@ -1,0 +1,289 @@
+//! The dispatcher's loop on the leader: one owner of all sessions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use swarmnet_model::defaults::{HEARTBEAT_PERIOD, HEARTBEATS_MISSED_MAX};
+use swarmnet_model::limits::{SESSION_QUEUE_MAX, WITHDRAW_BOUND};
+use swarmnet_model::{IdSource, NodeId, Tables, TaskId, TaskState, ViewUpdate};
+use swarmnet_proto::{document, v1};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::liveness::{self, Seen};
+use super::session::Session;
+use crate::discovery::plan::NodeViews;
+use crate::store::Store;
+
+/// What the gRPC service asks of the loop.
+#[derive(Debug)]
+pub enum Request {
+    /// A node opens its session; an older one of the same node ends.
+    Open { node_id: NodeId, addr: Ipv4Addr, stream: mpsc::Sender<v1::SessionMessage> },
+    /// A sign of life; answers with the time until the next.
+    Heartbeat { node_id: NodeId, session_id: String, reply: oneshot::Sender<Option<Duration>> },
+    /// The node has a generation in its kernel.
+    Applied { node_id: NodeId, session_id: String, generation: u64 },
+}
+
+/// A burst of changes makes one pass.
+const COALESCE: Duration = Duration::from_millis(2);
+
+struct Connected {
+    session: Session,
+    stream: mpsc::Sender<v1::SessionMessage>,
+    managers: Vec<v1::Manager>,
+}
+
+struct Dispatcher {
+    store: Store,
+    connected: BTreeMap<NodeId, Connected>,
+    /// When a node without a session was first noticed.
+    awaited: BTreeMap<NodeId, Instant>,
+    lost: BTreeSet<NodeId>,
+    /// Since when a task that must stop has been draining.
+    draining: BTreeMap<TaskId, Instant>,
+    withdrawn: BTreeSet<TaskId>,
+    /// Until its first sessions have opened, a new leader does not know who uses what.
+    cold_until: Instant,
+    ids: Box<dyn IdSource + Send>,
+    /// At most one write of node statuses is under way.
+    writes: JoinSet<()>,
+}
+
+/// Serves sessions until cancelled; then every stream ends and the agents look for the new leader.
+pub async fn run(
+    store: Store,
+    mut requests: mpsc::Receiver<Request>,
+    ids: Box<dyn IdSource + Send>,
+    cancel: CancellationToken,
+) {
+    let mut tables = store.watch();
+    let mut dispatcher = Dispatcher {
+        store,
+        connected: BTreeMap::new(),
+        awaited: BTreeMap::new(),
+        lost: BTreeSet::new(),
+        draining: BTreeMap::new(),
+        withdrawn: BTreeSet::new(),
+        cold_until: Instant::now() + WITHDRAW_BOUND,
+        ids,
+        writes: JoinSet::new(),
+    };
+    loop {
+        let wake_at = dispatcher.pass(&tables.borrow_and_update().clone(), Instant::now());
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return,
+            changed = tables.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                tokio::time::sleep(COALESCE).await;
+            }
+            Some(request) = requests.recv() => dispatcher.answer(request, Instant::now()),
+            Some(_) = dispatcher.writes.join_next() => {}
+            () = tokio::time::sleep_until(wake_at) => {}
+        }
+        while let Ok(request) = requests.try_recv() {
+            dispatcher.answer(request, Instant::now());
+        }
+    }
+}
+
+impl Dispatcher {
+    fn answer(&mut self, request: Request, now: Instant) {
+        let period = self.period();
+        match request {
+            Request::Open { node_id, addr, stream } => {
+                let session = Session::new(self.session_id(), addr, now, period);
+                tracing::info!(node.id = %node_id, session.id = %session.id, "session opened");
+                self.lost.remove(&node_id);
+                let connected = Connected { session, stream, managers: Vec::new() };
+                self.connected.insert(node_id, connected);
+            }
+            Request::Heartbeat { node_id, session_id, reply } => {
+                let session = self.session(&node_id, &session_id);
+                let answer = session.map(|session| {
+                    session.heartbeat(now, period);
+                    period
+                });
+                // The caller may have given up; its next heartbeat asks again.
+                let _ = reply.send(answer);
+            }
+            Request::Applied { node_id, session_id, generation } => {
+                if let Some(session) = self.session(&node_id, &session_id) {
+                    session.heartbeat(now, period);
+                    session.acknowledge(generation);
+                }
+            }
+        }
+    }
+
+    fn session_id(&mut self) -> String {
+        swarmnet_model::id::base36(self.ids.bits())
+    }
+
+    fn session(&mut self, node_id: &NodeId, session_id: &str) -> Option<&mut Session> {
+        let connected = self.connected.get_mut(node_id)?;
+        (connected.session.id == session_id).then_some(&mut connected.session)
+    }
+
+    fn period(&self) -> Duration {
+        let tables = self.store.snapshot();
+        tables.cluster.as_ref().map_or(HEARTBEAT_PERIOD, |c| c.spec.heartbeat_period)
+    }
+
+    /// Makes everything right for one snapshot; returns when to look again at the latest.
+    fn pass(&mut self, tables: &Arc<Tables>, now: Instant) -> Instant {
+        self.expire(tables, now);
+        self.write_statuses(tables, now);
+        self.withdraw(tables, now);
+        self.send(tables);
+        // What was just sent may withdraw a task that no node was using.
+        if self.withdraw(tables, now) {
+            self.send(tables);
+        }
+        self.wake_at(now)
+    }
+
+    /// Ends sessions of removed nodes and of nodes without heartbeats.
+    fn expire(&mut self, tables: &Tables, now: Instant) {
+        let lost = &mut self.lost;
+        self.connected.retain(|node_id, connected| {
+            let known = tables.nodes.contains_key(node_id);
+            if known && connected.session.deadline <= now {
+                tracing::warn!(node.id = %node_id, "no heartbeat, session ended");
+                lost.insert(node_id.clone());
+            }
+            known && connected.session.deadline > now
+        });
+        self.awaited.retain(|node_id, _| tables.nodes.contains_key(node_id));
+        self.lost.retain(|node_id| tables.nodes.contains_key(node_id));
+    }
+
+    fn seen(&mut self, tables: &Tables, now: Instant) -> BTreeMap<NodeId, Seen> {
+        let grace = self.period() * HEARTBEATS_MISSED_MAX;
+        let mut seen = BTreeMap::new();
+        for node_id in tables.nodes.keys() {
+            let state = if let Some(connected) = self.connected.get(node_id) {
+                Seen::Alive { addr: connected.session.addr }
+            } else if self.lost.contains(node_id) {
+                Seen::Lost
+            } else {
+                let since = *self.awaited.entry(node_id.clone()).or_insert(now);
+                if now < since + grace { Seen::Awaited } else { Seen::Silent }
+            };
+            seen.insert(node_id.clone(), state);
+        }
+        seen
+    }
+
+    fn write_statuses(&mut self, tables: &Tables, now: Instant) {
+        let seen = self.seen(tables, now);
+        let changes = liveness::plan(tables, &seen);
+        if changes.is_empty() || !self.writes.is_empty() {
+            return;
+        }
+        let store = self.store.clone();
+        self.writes.spawn(async move {
+            if let Err(error) = store.propose(changes).await {
+                tracing::warn!(%error, "node statuses not written, next pass tries again");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+    }
+
+    /// Finds the tasks whose stop signal may go; true if there are new ones.
+    fn withdraw(&mut self, tables: &Tables, now: Instant) -> bool {
+        let stopping: BTreeSet<&TaskId> = tables
+            .tasks
+            .values()
+            .filter(|task| task.desired_state.is_terminal())
+            .filter(|task| (TaskState::Assigned..=TaskState::Running).contains(&task.status.state))
+            .map(|task| &task.id)
+            .collect();
+        self.draining.retain(|task, _| stopping.contains(task));
+        self.withdrawn.retain(|task| stopping.contains(task));
+        let before = self.withdrawn.len();
+        let warm = now >= self.cold_until;
+        for task in stopping {
+            let since = *self.draining.entry(task.clone()).or_insert(now);
+            let everywhere =
+                self.connected.values().all(|c| c.session.told().is_withdrawn(task));
+            if (warm && everywhere) || now >= since + WITHDRAW_BOUND {
+                self.withdrawn.insert(task.clone());
+            }
+        }
+        self.withdrawn.len() > before
+    }
+
+    /// Sends every session what it lacks; one that cannot take it ends.
+    fn send(&mut self, tables: &Tables) {
+        let views = NodeViews::new(tables);
+        let managers = managers(tables);
+        let period = self.period();
+        let withdrawn = &self.withdrawn;
+        self.connected.retain(|node_id, connected| {
+            let update = connected.session.advance(views.of(node_id, withdrawn));
+            if update.is_none() && connected.managers == managers {
+                return !connected.stream.is_closed();
+            }
+            connected.managers.clone_from(&managers);
+            let message = message(&connected.session.id, period, &managers, update.as_ref());
+            match connected.stream.try_send(message) {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::warn!(node.id = %node_id, %error, "session ended, it cannot keep up");
+                    false
+                }
+            }
+        });
+    }
+
+    fn wake_at(&self, now: Instant) -> Instant {
+        let deadlines = self.connected.values().map(|c| c.session.deadline);
+        let drains = self
+            .draining
+            .iter()
+            .filter(|(task, _)| !self.withdrawn.contains(*task))
+            .map(|(_, since)| *since + WITHDRAW_BOUND);
+        let grace = self.period() * HEARTBEATS_MISSED_MAX;
+        let awaited = self.awaited.values().map(|since| *since + grace).filter(|at| *at > now);
+        let idle = now + HEARTBEAT_PERIOD;
+        deadlines.chain(drains).chain(awaited).fold(idle, Instant::min)
+    }
+}
+
+/// Queue between the loop and one session's stream.
+pub fn stream_queue() -> (mpsc::Sender<v1::SessionMessage>, mpsc::Receiver<v1::SessionMessage>) {
+    mpsc::channel(SESSION_QUEUE_MAX)
+}
+
+fn managers(tables: &Tables) -> Vec<v1::Manager> {
+    let members = tables.nodes.values().filter_map(|node| Some((node, node.manager.as_ref()?)));
+    members
+        .map(|(node, member)| v1::Manager {
+            node_id: node.id.to_string(),
+            addr: member.addr.clone(),
+        })
+        .collect()
+}
+
+fn message(
+    session_id: &str,
+    period: Duration,
+    managers: &[v1::Manager],
+    update: Option<&ViewUpdate>,
+) -> v1::SessionMessage {
+    v1::SessionMessage {
+        session_id: session_id.to_owned(),
+        heartbeat_period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
+        managers: managers.to_vec(),
+        view_update: update.map(document::encode).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,1 @@
+//! Orchestrator: turns services into tasks.

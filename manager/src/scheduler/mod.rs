@@ -1,0 +1,1 @@
+//! Scheduler: places tasks on nodes.
