@@ -2,4 +2,7 @@
 
 pub mod networks;
 
-pub use networks::{EngineNetworkSpec, PrepareError, TaskNetwork, TaskNetworks, Wiring};
+pub use networks::{
+    EngineNetworkSpec, GATEWAY_LABEL_VALUE, NETWORK_LABEL, PrepareError, STORED_GENERATION,
+    TaskNetwork, TaskNetworks, Wiring,
+};

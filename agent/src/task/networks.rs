@@ -25,6 +25,8 @@ pub struct TaskNetworks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskNetwork {
     pub engine_name: String,
+    /// Swarm network it stands for; `None`: the node's gateway network.
+    pub network_id: Option<NetworkId>,
     /// How to make the network when the engine has none of that name.
     pub create: EngineNetworkSpec,
     pub address: Ipv4Addr,
@@ -41,13 +43,18 @@ pub struct EngineNetworkSpec {
     pub ipam_options: BTreeMap<String, String>,
     pub subnet: Ipv4Network,
     pub options: BTreeMap<String, String>,
-    /// Mark the network as ours; [`NETWORK_LABEL`] is added by the runner.
+    /// [`NETWORK_LABEL`] is added by the runner.
     pub labels: BTreeMap<String, String>,
     pub internal: bool,
 }
 
-/// Label of every engine network that the agent made: it may remove the ones that carry it.
+/// Label of every engine network that the agent made: it may remove the ones that carry it. The
+/// value is the swarm network's id, or [`GATEWAY_LABEL_VALUE`].
 pub const NETWORK_LABEL: &str = "swarmnet.network";
+/// Value of [`NETWORK_LABEL`] on the node's gateway network.
+pub const GATEWAY_LABEL_VALUE: &str = "gateway";
+/// Generation of a view that was read from disk: it may add, it must not remove.
+pub const STORED_GENERATION: u64 = 0;
 
 /// A task that cannot be wired.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +86,8 @@ impl PrepareError {
 /// The data plane as tasks and session see it; [`crate::dataplane::DataPlane`] in the daemon.
 #[async_trait]
 pub trait Wiring: Send + Sync + 'static {
-    /// Hands over a newer view.
+    /// Hands over a newer view. `generation` grows over the life of the process, over sessions too;
+    /// [`STORED_GENERATION`] marks the view from disk, from which nothing may be removed.
     fn set_view(&self, generation: u64, view: Arc<NodeView>);
 
     /// Returns the generation that is fully written to the kernel.
