@@ -14,5 +14,6 @@
 
 pub mod liveness;
 pub mod run;
+pub mod service;
 
 pub mod session;
