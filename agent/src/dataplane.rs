@@ -12,7 +12,7 @@ use swarmnet_model::{NodeId, NodeView, Task, TaskId};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
-use crate::task::networks::{PrepareError, TaskNetworks, Wiring};
+use crate::task::networks::{PrepareError, STORED_GENERATION, TaskNetworks, Wiring};
 
 /// How programs are put on devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub struct NodeWiring {
 #[async_trait]
 impl Wiring for NodeWiring {
     fn set_view(&self, generation: u64, view: Arc<NodeView>) {
-        self.plane.set_view(self.node_id.clone(), generation, view, true);
+        let complete = generation != STORED_GENERATION;
+        self.plane.set_view(self.node_id.clone(), generation, view, complete);
     }
 
     fn applied(&self) -> watch::Receiver<u64> {
