@@ -60,10 +60,8 @@ impl<'a> NodeViews<'a> {
 
     fn settings(&self) -> Option<(ItemKey, Item)> {
         let cluster = self.tables.cluster.as_ref()?;
-        let settings = Settings {
-            cluster_id: cluster.id.clone(),
-            data_path_port: cluster.data_path_port,
-        };
+        let settings =
+            Settings { cluster_id: cluster.id.clone(), data_path_port: cluster.data_path_port };
         Some((ItemKey::Settings, Item::Settings(settings)))
     }
 
@@ -157,7 +155,8 @@ fn service_item(service: &Service, networks: &BTreeSet<&NetworkId>) -> Option<(I
         vips: endpoint.vips.iter().filter(|v| networks.contains(&v.network_id)).cloned().collect(),
         ports: endpoint.ports.iter().filter(|p| p.mode == PublishMode::Ingress).cloned().collect(),
     };
-    let on_a_network = || service.spec.task.networks.iter().any(|n| networks.contains(&n.network_id));
+    let on_a_network =
+        || service.spec.task.networks.iter().any(|n| networks.contains(&n.network_id));
     let known = !item.ports.is_empty() || !item.vips.is_empty() || on_a_network();
     known.then(|| (ItemKey::Service(service.id.clone()), Item::Service(item)))
 }

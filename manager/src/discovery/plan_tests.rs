@@ -143,9 +143,17 @@ impl World {
             match item {
                 Item::Settings(settings) => writeln!(text, "settings {}", settings.data_path_port),
                 Item::Peer(peer) => writeln!(text, "peer {} {}", peer.hostname, peer.addr),
-                Item::Network(network) => writeln!(text, "network {} {}", network.name, network.vni),
+                Item::Network(network) => {
+                    writeln!(text, "network {} {}", network.name, network.vni)
+                }
                 Item::Service(s) => {
-                    writeln!(text, "service {} vips={} ports={}", s.name, s.vips.len(), s.ports.len())
+                    writeln!(
+                        text,
+                        "service {} vips={} ports={}",
+                        s.name,
+                        s.vips.len(),
+                        s.ports.len()
+                    )
                 }
                 Item::Backend(b) => writeln!(
                     text,

@@ -20,8 +20,7 @@ pub enum Seen {
     Silent,
 }
 
-const LEADER_CHANGED: &str =
-    "Node moved to \"unknown\" state due to leadership change in cluster";
+const LEADER_CHANGED: &str = "Node moved to \"unknown\" state due to leadership change in cluster";
 const LOST: &str = "heartbeat failure";
 const SILENT: &str = "heartbeat failure for node in \"unknown\" state";
 
@@ -32,8 +31,7 @@ pub fn plan(tables: &Tables, seen: &BTreeMap<NodeId, Seen>) -> Vec<Change> {
         .values()
         .filter_map(|node| {
             let status = wanted(node, *seen.get(&node.id)?);
-            (status != node.status)
-                .then(|| Change::SetNodeStatus { id: node.id.clone(), status })
+            (status != node.status).then(|| Change::SetNodeStatus { id: node.id.clone(), status })
         })
         .collect()
 }

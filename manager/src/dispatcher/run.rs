@@ -213,8 +213,7 @@ impl Dispatcher {
         let warm = now >= self.cold_until;
         for task in stopping {
             let since = *self.draining.entry(task.clone()).or_insert(now);
-            let everywhere =
-                self.connected.values().all(|c| c.session.told().is_withdrawn(task));
+            let everywhere = self.connected.values().all(|c| c.session.told().is_withdrawn(task));
             if (warm && everywhere) || now >= since + WITHDRAW_BOUND {
                 self.withdrawn.insert(task.clone());
             }
@@ -287,3 +286,7 @@ fn message(
         view_update: update.map(document::encode).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;
