@@ -13,8 +13,8 @@ pub mod transport;
 
 /// Generated from `swarmnet/v1/*.proto`.
 #[expect(
-    clippy::all,
     clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
     unused_qualifications,
     reason = "generated code"
 )]

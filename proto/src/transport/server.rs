@@ -92,7 +92,6 @@ pub async fn serve(
 }
 
 /// Turns what the connection knows into what services look for.
-#[expect(clippy::result_large_err, reason = "the signature is tonic's")]
 fn name_the_peer(mut request: Request<()>) -> Result<Request<()>, Status> {
     if let Some(Peer { addr, identity }) = request.extensions_mut().remove::<Peer>() {
         request.extensions_mut().insert(PeerAddr(addr));

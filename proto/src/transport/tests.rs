@@ -47,8 +47,13 @@ impl Root {
         let mut params = CertificateParams::default();
         let mut name = rcgen::DistinguishedName::new();
         name.push(DnType::CommonName, node);
-        for unit in units {
-            name.push(DnType::OrganizationalUnitName, *unit);
+        // rcgen keeps one value per type; the same OID as a custom type is another one to it.
+        let types = [
+            DnType::OrganizationalUnitName,
+            DnType::CustomDnType(vec![2, 5, 4, 11]),
+        ];
+        for (unit, kind) in units.iter().zip(types) {
+            name.push(kind, *unit);
         }
         name.push(DnType::OrganizationName, cluster);
         params.distinguished_name = name;
