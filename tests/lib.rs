@@ -1,0 +1,4 @@
+//! What needs more than one crate: checks of the sources, and clusters driven by the docker CLI.
+//!
+//! `tidy.rs` reads the sources; `cluster/` runs the lab (root and a Docker Engine needed);
+//! `bench/` measures our path and its peer in one run.
