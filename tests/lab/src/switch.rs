@@ -36,9 +36,9 @@ pub(crate) fn plug(lab: &Lab, host: &Host) -> Result<()> {
     batch(
         &switch,
         &format!(
-            "link add {name} type veth peer name eth0 address {mac} netns {netns}\n\
-             link set {name} alias {alias}\n\
-             link set {name} master br0 up\n"
+            "link add name {name} type veth peer name eth0 address {mac} netns {netns}\n\
+             link set dev {name} alias {alias}\n\
+             link set dev {name} master br0 up\n"
         ),
     )?;
     batch(
@@ -55,7 +55,7 @@ pub(crate) fn plug(lab: &Lab, host: &Host) -> Result<()> {
 
 /// Removes a host's port and with it the host's `eth0`.
 pub(crate) fn unplug(lab: &Lab, host: &str) -> Result<()> {
-    run("ip", &["-n", &lab.netns(SWITCH), "link", "del", host]).map(drop)
+    run("ip", &["-n", &lab.netns(SWITCH), "link", "del", "dev", host]).map(drop)
 }
 
 /// State of a host's port.
@@ -71,7 +71,7 @@ pub(crate) fn set_link(lab: &Lab, host: &str, link: Link) -> Result<()> {
         Link::Up => "up",
         Link::Down => "down",
     };
-    run("ip", &["-n", &lab.netns(SWITCH), "link", "set", host, state]).map(drop)
+    run("ip", &["-n", &lab.netns(SWITCH), "link", "set", "dev", host, state]).map(drop)
 }
 
 /// Reports whether a namespace holds a link of this lab.

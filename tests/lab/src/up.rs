@@ -64,10 +64,10 @@ pub(crate) fn up(lab: &Lab, wanted: &Wanted) -> Result<()> {
     fs::create_dir_all(lab.docker_config())?;
     namespace::prepare_pins(lab)?;
     switch::create(lab)?;
-    images::copy(&storage, &service::registry_storage(lab))?;
     for host in &spec.hosts {
         machine::prepare_disk(lab, &spec, host)?;
     }
+    images::copy(&storage, &service::registry_storage(lab))?;
     // One after the other: each host begins as a copy of the machine's mounts, without its
     // neighbours' still growing ones.
     for host in &spec.hosts {
