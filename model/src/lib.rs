@@ -11,6 +11,7 @@
 pub mod call;
 pub mod clock;
 pub mod cluster;
+pub mod constraint;
 pub mod container;
 pub mod defaults;
 pub mod endpoint;
@@ -29,6 +30,7 @@ pub mod service;
 pub mod state;
 pub mod tables;
 pub mod task;
+pub mod template;
 pub mod update;
 pub mod version;
 pub mod view;
@@ -37,6 +39,7 @@ pub mod vni;
 pub use call::{Call, Reply};
 pub use clock::{Clock, Timestamp};
 pub use cluster::{Cluster, ClusterSpec, JoinTokens};
+pub use constraint::{Constraint, ConstraintError};
 pub use container::ContainerSpec;
 pub use endpoint::{
     Attachment, EndpointMode, EndpointSpec, PortSpec, Protocol, PublishMode, PublishedPort,

@@ -1,1 +1,157 @@
-//! Docker Engine: the trait the task runner needs, and its implementation.
+//! The Docker Engine as the task runner needs it.
+//!
+//! Owns: the trait [`Engine`], its implementation over the engine's socket ([`docker`]), and the
+//! pure translation of a task into a container ([`container`]). Does not own: when a container is
+//! made, started or stopped (`task`).
+//!
+//! What stays true: everything the agent makes carries a label (`com.docker.swarm.task.id` on
+//! containers, `swarmnet.network` on networks) and is found again by it after a restart; nothing
+//! without the label is touched. Every call has a deadline.
+
+pub mod container;
+pub mod docker;
+pub mod events;
+pub mod facts;
+pub mod image;
+mod raw;
+mod response;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use swarmnet_model::TaskId;
+
+use crate::task::networks::EngineNetworkSpec;
+pub use container::{ContainerRequest, EndpointRequest};
+pub use docker::DockerEngine;
+pub use events::EngineEvent;
+pub use facts::EngineFacts;
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum EngineError {
+    /// It could not be reached, or its answer could not be read.
+    #[error("the Docker Engine does not answer: {reason}")]
+    Away { reason: String },
+    /// It did not answer in time; what was asked may still happen.
+    #[error("the Docker Engine did not answer within {} s", .after.as_secs())]
+    TimedOut { after: Duration },
+    /// The thing does not exist.
+    #[error("{message}")]
+    Missing { message: String },
+    /// A thing of that name exists.
+    #[error("{message}")]
+    Conflict { message: String },
+    /// It refused, in its own words.
+    #[error("{message}")]
+    Refused { message: String },
+}
+
+impl EngineError {
+    /// True if the same call may succeed later without any change.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Away { .. } | Self::TimedOut { .. } => true,
+            Self::Missing { .. } | Self::Conflict { .. } | Self::Refused { .. } => false,
+        }
+    }
+}
+
+/// Result of a health check as the engine sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The container has no health check.
+    Unchecked,
+    Starting,
+    Healthy,
+    Unhealthy,
+}
+
+/// How a container is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    Running { pid: i64, health: Health },
+    /// Ended, or failed to start (`error` then says why).
+    Exited { code: i64, error: String, health: Health },
+    /// Half removed by the engine: nothing of it runs, it cannot be started.
+    Dead,
+}
+
+/// What the engine shows of a task's container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContainerFacts {
+    pub id: String,
+    pub task_id: Option<TaskId>,
+    pub state: ContainerState,
+    /// Names of the networks it is, or will be, attached to.
+    pub networks: Vec<String>,
+}
+
+/// An engine network that the agent made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineNetwork {
+    pub id: String,
+    pub name: String,
+    pub driver: String,
+    /// Value of [`crate::task::NETWORK_LABEL`].
+    pub label: String,
+}
+
+/// What tasks need of a container engine.
+#[async_trait]
+pub trait Engine: Send + Sync + 'static {
+    /// Returns what the engine says of itself and its machine.
+    async fn facts(&self) -> Result<EngineFacts, EngineError>;
+
+    /// Returns id and task of every container with a task label, stopped ones too.
+    async fn task_containers(&self) -> Result<BTreeMap<String, TaskId>, EngineError>;
+
+    /// Returns the container of that id or name, `None` if there is none.
+    async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError>;
+
+    /// True if the engine has the image.
+    async fn has_image(&self, image: &str) -> Result<bool, EngineError>;
+
+    /// Fetches an image. With `answer_within`, gives up when no registry has answered by then; a
+    /// transfer that has begun is never cut short.
+    async fn pull_image(
+        &self,
+        image: &str,
+        answer_within: Option<Duration>,
+    ) -> Result<(), EngineError>;
+
+    /// Makes a container, attached to its first network, and returns its id.
+    async fn create_container(&self, request: &ContainerRequest) -> Result<String, EngineError>;
+
+    /// Attaches a container that has not started to one more network.
+    async fn connect(&self, id: &str, endpoint: &EndpointRequest) -> Result<(), EngineError>;
+
+    /// Starts a container; a running one stays as it is.
+    async fn start_container(&self, id: &str) -> Result<(), EngineError>;
+
+    /// Sends the stop signal, waits for the grace period, kills. A stopped one stays as it is.
+    async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), EngineError>;
+
+    /// Removes a container by force, with its anonymous volumes; an absent one is no error.
+    async fn remove_container(&self, id: &str) -> Result<(), EngineError>;
+
+    /// Returns the networks that carry the agent's label.
+    async fn networks(&self) -> Result<Vec<EngineNetwork>, EngineError>;
+
+    /// Makes a network and returns its id; `Conflict` when the name is taken.
+    async fn create_network(
+        &self,
+        name: &str,
+        spec: &EngineNetworkSpec,
+    ) -> Result<String, EngineError>;
+
+    /// Removes a network; an absent one is no error.
+    async fn remove_network(&self, id: &str) -> Result<(), EngineError>;
+
+    /// Returns what happens to task containers from now on. The stream ends when the engine goes.
+    async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError>;
+}

@@ -1,5 +1,7 @@
 //! Tasks of this node: what each should do next, and the runner that does it.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod networks;
 
 pub use networks::{

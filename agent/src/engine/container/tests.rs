@@ -1,0 +1,111 @@
+use expect_test::{Expect, expect};
+use swarmnet_model::NodeId;
+use swarmnet_model::container::{DnsConfig, Ulimit};
+
+use super::*;
+use crate::task::fixture;
+
+fn check(task: &Task, networks: &TaskNetworks, want: &Expect) {
+    let node_id = NodeId::from_text("n1");
+    let context = TemplateContext {
+        task,
+        node_id: &node_id,
+        node_hostname: "node01",
+        node_os: "linux",
+        node_architecture: "x86_64",
+    };
+    let text = match container_request(&context, networks) {
+        Ok(request) => {
+            // Through a value: its maps are ordered, those of the engine's models are not.
+            let body = serde_json::to_value(&request.body).unwrap();
+            let mut text = format!("{}\n{body:#}\n", request.name);
+            for endpoint in &request.further {
+                let settings = serde_json::to_value(&endpoint.settings).unwrap();
+                text += &format!("connect {} {settings}\n", endpoint.network);
+            }
+            text
+        }
+        Err(error) => format!("{error}\n"),
+    };
+    want.assert_eq(&text);
+}
+
+#[test]
+fn a_plain_task_becomes_a_named_and_labelled_container_on_its_networks() {
+    check(&fixture::task("web", 1), &fixture::networks(), &expect![[]]);
+}
+
+#[test]
+fn a_task_without_networks_has_none() {
+    let mut task = fixture::task("web", 1);
+    task.spec.container.command = vec!["/bin/sh".to_owned()];
+    task.spec.container.args = vec!["-c".to_owned(), "true".to_owned()];
+    check(&task, &TaskNetworks::default(), &expect![[]]);
+}
+
+#[test]
+fn every_part_of_the_spec_reaches_the_engine() {
+    let mut task = fixture::task("web", 2);
+    task.spec.resources.limit_nano_cpus = 500_000_000;
+    task.spec.resources.limit_memory_bytes = 64 << 20;
+    task.spec.resources.limit_pids = 100;
+    task.spec.log_driver =
+        Some(LogDriver { name: "local".into(), options: [("max-size".into(), "1m".into())].into() });
+    task.spec.container = ContainerSpec {
+        image: "nginx:1.27".into(),
+        labels: [("a".into(), "b".into()), (TASK_ID_LABEL.into(), "forged".into())].into(),
+        hostname: Some("{{.Service.Name}}-{{.Task.Slot}}".into()),
+        env: vec!["TASK={{.Task.Name}}".into()],
+        dir: Some("/srv".into()),
+        user: Some("1000".into()),
+        groups: vec!["www".into()],
+        init: Some(true),
+        tty: true,
+        read_only: true,
+        stop_signal: Some("SIGQUIT".into()),
+        stop_grace_period: Some(Duration::from_millis(1500)),
+        healthcheck: Some(Healthcheck {
+            test: vec!["CMD".into(), "true".into()],
+            interval: Some(Duration::from_secs(1)),
+            retries: 2,
+            ..Default::default()
+        }),
+        hosts: vec!["10.0.0.1 db db.example".into()],
+        dns: DnsConfig { nameservers: vec!["1.1.1.1".into()], ..Default::default() },
+        mounts: vec![
+            Mount {
+                kind: MountKind::Volume {
+                    no_copy: true,
+                    labels: [("slot".into(), "{{.Task.Slot}}".into())].into(),
+                    driver: None,
+                    subpath: None,
+                },
+                source: "data-{{.Task.Slot}}".into(),
+                target: "/data".into(),
+                read_only: false,
+                consistency: None,
+            },
+            Mount {
+                kind: MountKind::Tmpfs { size_bytes: Some(4096), mode: Some(0o700) },
+                source: String::new(),
+                target: "/tmp".into(),
+                read_only: false,
+                consistency: None,
+            },
+        ],
+        sysctls: [("net.core.somaxconn".into(), "512".into())].into(),
+        capability_add: vec!["CAP_NET_ADMIN".into()],
+        capability_drop: vec!["ALL".into()],
+        ulimits: vec![Ulimit { name: "nofile".into(), soft: 1, hard: 2 }],
+        oom_score_adj: Some(-5),
+        ..Default::default()
+    };
+    check(&task, &TaskNetworks::default(), &expect![[]]);
+}
+
+#[test]
+fn a_placeholder_that_means_nothing_is_named() {
+    let mut task = fixture::task("web", 1);
+    task.spec.container.hostname = Some("{{.Task.Nope}}".to_owned());
+    check(&task, &TaskNetworks::default(), &expect![[]]);
+}

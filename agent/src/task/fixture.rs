@@ -1,0 +1,73 @@
+//! Tasks and wirings for tests.
+
+use std::net::Ipv4Addr;
+
+use swarmnet_model::container::ContainerSpec;
+use swarmnet_model::service::Document;
+use swarmnet_model::view::AssignedTask;
+use swarmnet_model::{
+    Attachment, DesiredState, EndpointSpec, NetworkId, NodeId, ServiceId, Task, TaskId, TaskSpec,
+    TaskState, TaskStatus, Timestamp, Version,
+};
+
+use super::networks::{EngineNetworkSpec, TaskNetwork, TaskNetworks};
+
+/// A task `<service>-<slot>` of image `nginx`, assigned to `n1` and meant to run.
+pub(crate) fn task(service: &str, slot: u64) -> Task {
+    Task {
+        id: TaskId::from_text(format!("{service}-{slot}")),
+        version: Version::default(),
+        created_at: Timestamp::UNSET,
+        updated_at: Timestamp::UNSET,
+        service_id: ServiceId::from_text(service),
+        service_name: service.to_owned(),
+        service_labels: Default::default(),
+        slot,
+        node_id: Some(NodeId::from_text("n1")),
+        spec: TaskSpec {
+            container: ContainerSpec { image: "nginx".to_owned(), ..Default::default() },
+            ..Default::default()
+        },
+        endpoint_spec: EndpointSpec::default(),
+        document: Document::default(),
+        desired_state: DesiredState::Running,
+        status: TaskStatus::new(Timestamp::UNSET, TaskState::Assigned, "assigned"),
+        attachments: vec![Attachment {
+            network_id: NetworkId::from_text("net"),
+            address: "10.0.1.5/24".parse().unwrap(),
+            aliases: Vec::new(),
+        }],
+    }
+}
+
+pub(crate) fn assigned(service: &str, slot: u64, desired: DesiredState) -> AssignedTask {
+    let task = Task { desired_state: desired, ..task(service, slot) };
+    AssignedTask { task, withdrawn: false }
+}
+
+/// One overlay and the gateway network.
+pub(crate) fn networks() -> TaskNetworks {
+    let network = |name: &str, id: Option<&str>, address: [u8; 4], subnet: &str| TaskNetwork {
+        engine_name: name.to_owned(),
+        network_id: id.map(NetworkId::from_text),
+        create: EngineNetworkSpec {
+            driver: "swarmnet".to_owned(),
+            ipam_driver: "swarmnet".to_owned(),
+            ipam_options: [("id".to_owned(), name.to_owned())].into(),
+            subnet: subnet.parse().unwrap(),
+            options: Default::default(),
+            labels: Default::default(),
+            internal: false,
+        },
+        address: Ipv4Addr::from(address),
+        driver_options: [("swarmnet.task".to_owned(), "web-1".to_owned())].into(),
+        aliases: Vec::new(),
+    };
+    TaskNetworks {
+        networks: vec![
+            network("net", Some("net"), [10, 0, 1, 5], "10.0.1.0/24"),
+            network("swarmnet_gateway", None, [172, 31, 240, 2], "172.31.240.0/20"),
+        ],
+        gateway: Some(Ipv4Addr::new(172, 31, 240, 2)),
+    }
+}
