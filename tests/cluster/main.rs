@@ -1,0 +1,99 @@
+//! What users are promised, tried on a real cluster: the stock docker CLI, real Docker Engines, the
+//! real data path. Needs root; makes its own lab and removes it.
+//!
+//! One lab serves all cases, in the order of the list: a case leaves no service behind. A word on the
+//! command line selects the cases whose name contains it. With `KEEP=1` the lab stays up.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that runs commands")]
+
+mod bad_input;
+mod engine;
+mod fallback;
+mod form;
+mod lab;
+mod mesh;
+mod observe;
+mod overlay;
+mod service;
+mod survive;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use lab::Lab;
+
+type Case = (&'static str, fn(&Lab));
+
+const CASES: &[Case] = &[
+    ("a_node_outside_a_swarm_says_so", form::a_node_outside_a_swarm_says_so),
+    ("init_and_join_print_dockers_texts", form::init_and_join_print_dockers_texts),
+    ("nodes_are_listed_as_docker_lists_them", form::nodes_are_listed_as_docker_lists_them),
+    ("wrong_tokens_are_refused", form::wrong_tokens_are_refused),
+    ("a_worker_refuses_manager_commands", form::a_worker_refuses_manager_commands),
+    ("a_service_is_created_listed_and_removed", service::is_created_listed_and_removed),
+    ("a_published_port_answers_everywhere", service::a_published_port_answers_everywhere),
+    ("scaling_spreads_tasks_over_nodes", service::scaling_spreads_tasks_over_nodes),
+    ("an_image_is_pulled_from_a_registry", service::an_image_is_pulled_from_a_registry),
+    ("a_rollback_restores_the_previous_spec", service::a_rollback_restores_the_previous_spec),
+    ("both_docker_clis_work", service::both_docker_clis_work),
+    ("the_client_address_survives_the_mesh", mesh::the_client_address_survives),
+    ("udp_is_answered_through_the_mesh", mesh::udp_is_answered),
+    ("hosts_reach_ports_by_every_name", mesh::hosts_reach_ports_by_every_name),
+    ("large_answers_pass_the_tunnel", mesh::large_answers_pass),
+    ("flushed_firewalls_disturb_nothing", mesh::flushed_firewalls_disturb_nothing),
+    ("scaling_down_loses_no_request", mesh::scaling_down_loses_no_request),
+    ("tasks_talk_over_an_overlay", overlay::tasks_talk_over_an_overlay),
+    ("tasks_reach_a_vip", overlay::tasks_reach_a_vip),
+    ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
+    ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
+    ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),
+    ("an_engine_in_its_own_swarm_is_refused", engine::one_in_its_own_swarm_is_refused),
+    ("bad_service_requests_get_dockers_answers", bad_input::service_requests),
+    ("an_unknown_image_is_rejected_and_retried", bad_input::an_unknown_image),
+    ("a_daemon_that_cannot_work_says_why", bad_input::a_daemon_that_cannot_work),
+    ("debug_commands_name_what_they_show", observe::debug_commands),
+    ("a_killed_daemon_loses_no_request", survive::a_killed_daemon_loses_no_request),
+    ("a_restarted_manager_keeps_its_state", survive::a_restarted_manager_keeps_its_state),
+    ("leaving_removes_everything", form::leaving_removes_everything),
+    ("the_mesh_works_on_clsact", fallback::the_mesh_works_on_clsact),
+];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted =
+        |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let selected: Vec<&Case> = CASES.iter().filter(|(name, _)| wanted(name)).collect();
+    if std::env::args().any(|a| a == "--list") {
+        selected.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    println!("\nrunning {} tests", selected.len());
+    let failed = run(&selected);
+    let result = if failed.is_empty() { "ok" } else { "FAILED" };
+    let passed = selected.len() - failed.len();
+    println!("\ntest result: {result}. {passed} passed; {} failed; 0 ignored\n", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(selected: &[&Case]) -> Vec<&'static str> {
+    let mut failed = Vec::new();
+    if selected.is_empty() {
+        return failed;
+    }
+    let lab = Lab::start("cluster-test", &[]);
+    for (name, case) in selected {
+        let started = Instant::now();
+        let outcome = catch_unwind(AssertUnwindSafe(|| case(&lab)));
+        let seconds = started.elapsed().as_secs_f32();
+        if outcome.is_ok() {
+            println!("test {name} ... ok ({seconds:.1} s)");
+        } else {
+            println!("test {name} ... FAILED ({seconds:.1} s)");
+            lab.show_logs();
+            failed.push(*name);
+        }
+        lab.remove_all_services();
+    }
+    lab.stop();
+    failed
+}
