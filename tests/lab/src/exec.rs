@@ -1,7 +1,10 @@
 //! Runs commands inside a host.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +18,9 @@ use crate::spec::{Lab, Role, Spec};
 const DOCKER_VARIABLE: &str = "SWARMNET_LAB_DOCKER";
 /// The status shells give for a command that does not exist.
 const NOT_FOUND: i32 = 127;
+/// Network tools of busybox; a plain Debian has few of them.
+const BUSYBOX_TOOLS: [&str; 7] =
+    ["arping", "httpd", "nslookup", "ping", "telnet", "traceroute", "wget"];
 /// Limit for commands of our own, in seconds: pulls on a busy machine with two cores included.
 const OWN_COMMAND_LIMIT_S: &str = "120";
 
@@ -71,6 +77,7 @@ fn become_command(
     for variable in ["DOCKER_CONTEXT", "DOCKER_TLS", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
         command.env_remove(variable);
     }
+    command.env("PATH", search_path(lab));
     match docker_host {
         Some(socket) => command.env("DOCKER_HOST", format!("unix://{socket}")),
         None => command.env_remove("DOCKER_HOST"),
@@ -82,6 +89,26 @@ fn become_command(
     let missing = error.kind() == std::io::ErrorKind::NotFound;
     eprintln!("swarmnet-lab: {}: {error}", name.to_string_lossy());
     Ok(if missing { NOT_FOUND } else { NOT_FOUND - 1 })
+}
+
+/// Makes the directory with the tools that hosts have even where this machine has them not.
+pub(crate) fn prepare_tools(lab: &Lab, whoami: &Path) -> Result<()> {
+    let dir = lab.tools();
+    fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let busybox = BUSYBOX_TOOLS.map(|tool| (tool, Path::new("/bin/busybox")));
+    for (tool, program) in busybox.into_iter().chain([("nc", whoami)]) {
+        let link = dir.join(tool);
+        symlink(program, &link).with_context(|| format!("making {}", link.display()))?;
+    }
+    Ok(())
+}
+
+/// Returns `PATH` with the lab's tools at the end: the machine's own come first.
+fn search_path(lab: &Lab) -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":");
+    path.push(lab.tools());
+    path
 }
 
 fn program(name: &OsStr) -> OsString {

@@ -67,6 +67,10 @@ impl Lab {
         self.dir().join("docker-config")
     }
 
+    pub(crate) fn tools(&self) -> PathBuf {
+        self.dir().join("bin")
+    }
+
     pub(crate) fn host_dir(&self, host: &str) -> PathBuf {
         self.dir().join("hosts").join(host)
     }

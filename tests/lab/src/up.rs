@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 
 use crate::command::{exists, output_of};
 use crate::control::{self, Request, ask};
-use crate::exec::at_engine;
+use crate::exec::{at_engine, prepare_tools};
 use crate::hosts;
 use crate::images;
 use crate::machine;
@@ -59,9 +59,11 @@ pub(crate) fn up(lab: &Lab, wanted: &Wanted) -> Result<()> {
         return swarm::form(lab, &spec, wanted.managers);
     }
     let spec = plan(wanted)?;
-    let storage = images::ensure(&beside_this_program("whoami")?)?;
+    let whoami = beside_this_program("whoami")?;
+    let storage = images::ensure(&whoami)?;
     spec.save(lab)?;
     fs::create_dir_all(lab.docker_config())?;
+    prepare_tools(lab, &whoami)?;
     namespace::prepare_pins(lab)?;
     switch::create(lab)?;
     for host in &spec.hosts {

@@ -18,6 +18,8 @@ const BUSYBOX: &str = "/bin/busybox";
 const NGINX: &str = "/usr/sbin/nginx";
 const NGINX_PAGE: &str = "/usr/share/nginx/html/index.html";
 const NGINX_TYPES: &str = "/etc/nginx/mime.types";
+/// Where our own server is in every image: it is `nc` too.
+const WHOAMI: &str = "/usr/local/lib/swarmnet/whoami";
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const NGINX_CONFIG: &str = "\
 user www-data;
@@ -57,15 +59,17 @@ pub(super) fn sources(whoami: &Path) -> Result<Vec<PathBuf>> {
 /// Makes all images from their sources, as a registry's storage in `dir/registry`.
 pub(super) fn build(sources: &[PathBuf], dir: &Path) -> Result<()> {
     let (whoami, system) = sources.split_last().context("no sources")?;
-    let base = layer::pack(dir, "base", stage_base)?;
+    ensure!(
+        libraries(whoami)?.is_empty(),
+        "{} is not static: build it with: make build",
+        whoami.display()
+    );
+    let base = layer::pack(dir, "base", |root| stage_base(root, whoami))?;
     let nginx = layer::pack(dir, "nginx", |root| stage_nginx(root, &system[1..]))?;
+    // In this image only: elsewhere `whoami` is busybox's, which tells the user's name.
     let server = layer::pack(dir, "whoami", |root| {
-        ensure!(
-            libraries(whoami)?.is_empty(),
-            "{} is not static: build it with: make build",
-            whoami.display()
-        );
-        install(whoami, &root.join("bin/whoami"))
+        fs::create_dir_all(root.join("usr/local/bin"))?;
+        symlink(WHOAMI, root.join("usr/local/bin/whoami")).context("linking whoami")
     })?;
     let shell = json!({"Cmd": ["sh"], "Env": [PATH]});
     let images = [
@@ -95,13 +99,13 @@ fn nginx_settings() -> Value {
 
 fn whoami_settings() -> Value {
     json!({
-        "Entrypoint": ["/bin/whoami"],
+        "Entrypoint": ["/usr/local/bin/whoami"],
         "Env": [PATH],
         "ExposedPorts": {"80/tcp": {}, "80/udp": {}},
     })
 }
 
-fn stage_base(root: &Path) -> Result<()> {
+fn stage_base(root: &Path, whoami: &Path) -> Result<()> {
     for dir in ["bin", "dev", "etc", "proc", "root", "run", "sys", "tmp", "usr/bin", "var/log"] {
         fs::create_dir_all(root.join(dir))?;
     }
@@ -109,12 +113,17 @@ fn stage_base(root: &Path) -> Result<()> {
     fs::write(root.join("etc/passwd"), USERS)?;
     fs::write(root.join("etc/group"), GROUPS)?;
     install(Path::new(BUSYBOX), &root.join("bin/busybox"))?;
+    install(whoami, &root.join(WHOAMI.trim_start_matches('/')))?;
     for applet in run(BUSYBOX, &["--list-full"])?.lines() {
         let link = root.join(applet);
-        if link != root.join("bin/busybox") {
-            fs::create_dir_all(link.parent().context("an applet has a directory")?)?;
-            symlink(BUSYBOX, &link).with_context(|| format!("linking {applet}"))?;
-        }
+        let program = match applet.rsplit('/').next() {
+            Some("busybox") => continue,
+            // Debian's busybox has one that cannot do UDP.
+            Some("nc") => WHOAMI,
+            _ => BUSYBOX,
+        };
+        fs::create_dir_all(link.parent().context("an applet has a directory")?)?;
+        symlink(program, &link).with_context(|| format!("linking {applet}"))?;
     }
     Ok(())
 }

@@ -21,7 +21,7 @@ use crate::command::run;
 use crate::spec::lock_file;
 
 /// Part of the cache's key: to be raised when the same files would give other images.
-const FORMAT: &str = "1";
+const FORMAT: &str = "3";
 const CACHE_VARIABLE: &str = "SWARMNET_LAB_CACHE";
 
 /// Returns a registry storage directory that holds all images, making it if it is not cached.

@@ -6,10 +6,11 @@
 //! requests under way are answered, connections are closed after an answer that says so.
 //!
 //! Usage: `whoami [--port PORT]` (or `PORT`, default 80); `whoami healthcheck [--port PORT]` asks
-//! `/health` of a server on this host and ends with status 0 or 1.
+//! `/health` of a server on this host and ends with status 0 or 1. Started as `nc` it is one.
 
 mod health;
 mod http;
+mod netcat;
 mod reply;
 mod tcp;
 mod udp;
@@ -43,14 +44,23 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("whoami: {error:#}");
+            eprintln!("{}: {error:#}", own_name());
             ExitCode::FAILURE
         }
     }
 }
 
+/// Returns the name this program was started under, without its directory.
+fn own_name() -> String {
+    let name = std::env::args().next().unwrap_or_default();
+    name.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
 fn run() -> Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if own_name() == "nc" {
+        return netcat::run(&args).map(|()| ExitCode::SUCCESS);
+    }
     let (mode, port) = options(&args, std::env::var("PORT").ok().as_deref())?;
     match mode {
         Mode::HealthCheck => Ok(health::check(port)),
