@@ -13,6 +13,9 @@ use crate::cgroup;
 
 /// Killing a whole host: the kernel needs a moment for processes in the middle of writing to disk.
 const END_DEADLINE: Duration = Duration::from_secs(20);
+/// A supervisor that is paused or stuck reaps nothing.
+const REAP_DEADLINE: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Whose processes: those in a cgroup, and those in one of some namespaces.
 pub(crate) struct Owner {
@@ -28,10 +31,26 @@ pub(crate) fn owned(owner: &Owner) -> BTreeSet<i32> {
 }
 
 /// Kills an owner's processes, also those started meanwhile, and returns when all have ended.
+///
+/// Supervisors go last: they reap what they have adopted, so that no dead process is left for a
+/// process 1 that takes its time.
 pub(crate) fn end(owner: &Owner) -> Result<()> {
     let deadline = Instant::now() + END_DEADLINE;
+    kill_until_none(deadline, || {
+        owned(owner).into_iter().filter(|pid| !is_supervisor(*pid)).collect()
+    })?;
+    let reaped = Instant::now() + REAP_DEADLINE;
+    let supervisors: Vec<i32> =
+        owned(owner).into_iter().filter(|pid| is_supervisor(*pid)).collect();
+    while Instant::now() < reaped && supervisors.iter().any(|pid| has_children(*pid)) {
+        std::thread::sleep(POLL_INTERVAL);
+    }
+    kill_until_none(deadline, || owned(owner))
+}
+
+fn kill_until_none(deadline: Instant, pids: impl Fn() -> BTreeSet<i32>) -> Result<()> {
     loop {
-        let pids = owned(owner);
+        let pids = pids();
         if pids.is_empty() {
             return Ok(());
         }
@@ -39,7 +58,7 @@ pub(crate) fn end(owner: &Owner) -> Result<()> {
         if Instant::now() > deadline {
             bail!("these processes do not end: {pids:?}");
         }
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
@@ -55,6 +74,10 @@ pub(crate) fn children(parent: i32, name: &str) -> Vec<i32> {
     let is_child =
         |pid: &i32| stat(*pid).is_some_and(|stat| stat.parent == parent && stat.name == name);
     all().filter(is_child).collect()
+}
+
+fn has_children(parent: i32) -> bool {
+    all().any(|pid| stat(pid).is_some_and(|stat| stat.parent == parent))
 }
 
 /// Reports whether a process is a host's supervisor.

@@ -80,12 +80,12 @@ fn act_on_host(lab: &Lab, spec: &Spec, host: &Host, action: Action) -> Result<()
                 }
             }
             switch::set_link(lab, name, Link::Down)?;
-            process::end(&owner)
+            power_off(lab, name, &owner)
         }
         // The link first: a host without power says no goodbye.
         Action::Kill => {
             switch::set_link(lab, name, Link::Down)?;
-            process::end(&owner)
+            power_off(lab, name, &owner)
         }
         Action::Pause => {
             switch::set_link(lab, name, Link::Down)?;
@@ -97,6 +97,12 @@ fn act_on_host(lab: &Lab, spec: &Spec, host: &Host, action: Action) -> Result<()
         }
         Action::Start => start_host(lab, spec, host, &owner),
     }
+}
+
+/// Ends all that runs; what stays is the disk, and the network namespace without a link.
+fn power_off(lab: &Lab, host: &str, owner: &Owner) -> Result<()> {
+    process::end(owner)?;
+    namespace::unpin(lab, host)
 }
 
 /// Boots a host that is off: new namespaces, as after a reboot, with the disk it had.

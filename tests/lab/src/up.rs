@@ -1,5 +1,6 @@
 //! `up`: from nothing to hosts that answer.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -157,6 +158,7 @@ fn spawn_supervisor(lab: &Lab, host: &str) -> Result<Child> {
     let log = fs::OpenOptions::new().create(true).append(true).open(&path);
     let log = log.with_context(|| format!("opening {}", path.display()))?;
     Command::new("/proc/self/exe")
+        .arg0("swarmnet-lab")
         .args(["--name", lab.name(), "supervise", host])
         .current_dir("/")
         .stdin(Stdio::null())
