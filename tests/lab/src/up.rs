@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::Pid;
 
 use crate::command::{exists, output_of};
-use crate::control::{self, Request, ask};
+use crate::control::{self, Condition, Request, ask};
 use crate::exec::{at_engine, prepare_tools};
 use crate::hosts;
 use crate::images;
@@ -103,17 +103,9 @@ pub(crate) fn boot(lab: &Lab, host: &Host) -> Result<()> {
 
 /// Starts what a host's role asks for, and waits until it is ready.
 pub(crate) fn start_services(lab: &Lab, spec: &Spec, host: &Host) -> Result<()> {
-    match host.role {
-        Role::Client => Ok(()),
-        Role::Registry => ask(lab, &host.name, Request::Start(Service::Registry)).map(drop),
-        Role::Node => {
-            ask(lab, &host.name, Request::Start(Service::Engine))?;
-            if spec.daemon.is_some() {
-                ask(lab, &host.name, Request::Start(Service::Daemon))?;
-            }
-            Ok(())
-        }
-    }
+    wanted_services(spec, host)
+        .into_iter()
+        .try_for_each(|service| ask(lab, &host.name, Request::Start(service)).map(drop))
 }
 
 /// Runs `work` for all hosts at once; the error is that of the first host that failed.
@@ -200,16 +192,36 @@ fn beside_this_program(name: &str) -> Result<PathBuf> {
     Ok(program.parent().unwrap_or(Path::new("/")).join(name))
 }
 
+/// Reports a lab that is there only in part: after a crash, or an `up` that did not get through.
 fn require_running(lab: &Lab, spec: &Spec) -> Result<()> {
     for host in &spec.hosts {
-        ensure!(
-            control::status(lab, &host.name).is_some(),
-            "lab {:?} is there in part ({} is off); remove it with `down`, or see `status`",
-            lab.name(),
-            host.name
-        );
+        let services =
+            control::status(lab, &host.name).with_context(|| partial(lab, host, "off"))?;
+        for service in wanted_services(spec, host) {
+            ensure!(
+                matches!(services.get(&service), Some(Condition::Running { .. })),
+                partial(lab, host, &format!("without its {}", service.name()))
+            );
+        }
     }
     Ok(())
+}
+
+fn partial(lab: &Lab, host: &Host, how: &str) -> String {
+    format!(
+        "lab {:?} is there in part ({} is {how}); mend it with `start`, or remove it with `down`",
+        lab.name(),
+        host.name
+    )
+}
+
+fn wanted_services(spec: &Spec, host: &Host) -> Vec<Service> {
+    match host.role {
+        Role::Client => vec![],
+        Role::Registry => vec![Service::Registry],
+        Role::Node if spec.daemon.is_some() => vec![Service::Engine, Service::Daemon],
+        Role::Node => vec![Service::Engine],
+    }
 }
 
 fn since(started: Instant) -> String {

@@ -1,11 +1,11 @@
 //! Pure: HTTP/1.1 requests as far as this server needs them, and answers.
 
-use std::fmt::Write as _;
-
 /// A request's head may be this long, in bytes.
 pub(crate) const HEAD_LIMIT: usize = 16 * 1024;
 /// An answer may be delayed this long, in milliseconds.
 const DELAY_LIMIT_MS: u64 = 600_000;
+/// An answer may be padded up to this length, in bytes.
+const SIZE_LIMIT: u64 = 1 << 30;
 
 /// A request without its body.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +92,12 @@ impl Request {
         pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
+    /// Returns how long the answer's body is to be, in bytes, if the query says so.
+    pub(crate) fn size(&self) -> Option<u64> {
+        let wanted = self.parameter("size").and_then(|value| value.parse().ok())?;
+        Some(SIZE_LIMIT.min(wanted))
+    }
+
     /// Returns how long to wait before answering, in milliseconds.
     pub(crate) fn delay_ms(&self) -> u64 {
         let wanted = self.parameter("delay").and_then(|value| value.parse().ok()).unwrap_or(0);
@@ -99,18 +105,13 @@ impl Request {
     }
 }
 
-/// Returns a whole answer; without its body for a HEAD request.
-pub(crate) fn response(status: &str, body: &str, keep_alive: bool, is_head: bool) -> String {
+/// Returns the head of an answer whose body has `length` bytes.
+pub(crate) fn response_head(status: &str, length: u64, keep_alive: bool) -> String {
     let connection = if keep_alive { "keep-alive" } else { "close" };
-    let mut text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Connection: {connection}\r\n\r\n",
-        body.len()
-    );
-    if !is_head {
-        text.write_str(body).expect("a String takes all writes");
-    }
-    text
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\
+         Connection: {connection}\r\n\r\n"
+    )
 }
 
 #[cfg(test)]
@@ -140,6 +141,14 @@ mod tests {
     }
 
     #[test]
+    fn a_size_is_read_from_the_query_and_bounded() {
+        let size = |target: &str| read(&format!("GET {target} HTTP/1.1\n\n")).unwrap().size();
+        assert_eq!(size("/?delay=1&size=0"), Some(0));
+        assert_eq!(size("/?size=99999999999"), Some(SIZE_LIMIT));
+        assert_eq!((size("/"), size("/?size=x")), (None, None));
+    }
+
+    #[test]
     fn what_cannot_be_answered_is_refused() {
         for head in ["\n\n", "GET /\n\n", "GET / HTTP/2\n\n", "GET / HTTP/1.1\nnonsense\n\n"] {
             assert_eq!(read(head), Err(Refusal::Malformed), "{head:?}");
@@ -155,8 +164,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_head_has_the_length_but_no_body() {
-        let text = response("200 OK", "body", true, true);
-        assert!(text.contains("Content-Length: 4") && text.ends_with("\r\n\r\n"), "{text}");
+    fn the_head_of_an_answer_tells_its_length_and_what_becomes_of_the_connection() {
+        let text = response_head("200 OK", 4, false);
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+        assert!(text.contains("Content-Length: 4\r\n") && text.contains("Connection: close\r\n"));
     }
 }

@@ -1,7 +1,8 @@
 //! whoami: a small server that says who answered whom.
 //!
 //! Answers every HTTP/1.1 request (keep-alive) and every UDP datagram on one port with host name,
-//! task, local and remote address. `?delay=MS` delays an answer, `/health` is a health check and
+//! task, local and remote address. `?delay=MS` delays an answer,
+//! `?size=BYTES` pads or cuts it, `/health` is a health check and
 //! `/fail` makes it fail. On SIGTERM it ends in good order: what waits to be accepted is accepted,
 //! requests under way are answered, connections are closed after an answer that says so.
 //!

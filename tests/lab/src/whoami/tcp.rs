@@ -146,7 +146,7 @@ impl<'a> Connection<'a> {
             let request = match parsed {
                 Ok(request) => request,
                 Err(refusal) => {
-                    let text = http::response(refusal.status(), "", false, false);
+                    let text = http::response_head(refusal.status(), 0, false);
                     self.stream.write_all(text.as_bytes())?;
                     break;
                 }
@@ -217,8 +217,20 @@ impl<'a> Connection<'a> {
         std::thread::sleep(Duration::from_millis(request.delay_ms()));
         let (status, body) = self.content(request);
         let keep = request.keep_alive && !self.server.draining.load(Ordering::Acquire);
-        let text = http::response(status, &body, keep, request.is_head);
+        let have = u64::try_from(body.len()).expect("lengths fit into 64 bits");
+        let length = request.size().unwrap_or(have);
+        // One write for an ordinary answer: one packet.
+        let mut text = http::response_head(status, length, keep);
+        if !request.is_head {
+            text.extend(body.chars().take(usize::try_from(length).unwrap_or(usize::MAX)));
+        }
         self.stream.write_all(text.as_bytes())?;
+        if !request.is_head {
+            std::io::copy(
+                &mut std::io::repeat(b'.').take(length.saturating_sub(have)),
+                &mut self.stream,
+            )?;
+        }
         Ok(keep)
     }
 
