@@ -114,10 +114,9 @@ pub(crate) fn for_each<'a>(
     work: impl Fn(&'a Host) -> Result<()> + Sync,
 ) -> Result<()> {
     std::thread::scope(|scope| {
-        let threads: Vec<_> = hosts.iter().map(|host| (host, scope.spawn(|| work(host)))).collect();
-        let results = threads.into_iter().map(|(host, thread)| {
-            thread.join().expect("the thread does not panic").with_context(|| host.name.clone())
-        });
+        let threads: Vec<_> = hosts.iter().map(|host| scope.spawn(|| work(host))).collect();
+        let results =
+            threads.into_iter().map(|thread| thread.join().expect("the thread does not panic"));
         // All are joined before the first error is returned.
         results.collect::<Vec<_>>().into_iter().collect()
     })
