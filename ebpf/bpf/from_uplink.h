@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
+/* from_uplink.h: a frame from outside (walks E, F, L). What is not ours passes untouched. */
+#ifndef SWN_FROM_UPLINK_H
+#define SWN_FROM_UPLINK_H
+
+#include "mesh.h"
+
+static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
+{
+	struct entry e = { .ifindex = in_dev(skb) };
+	struct pkt p = {};
+	__be32 dst;
+
+	if (parse(skb, &p))
+		return TC_ACT_OK;
+	dst = p.odst;
+	if (!bpf_map_lookup_elem(&local_addrs, &dst))
+		return TC_ACT_OK;
+	if (p.frag == FRAG_LATER && frag_ports(&p, VNI_HOST))
+		return TC_ACT_OK;
+	if (!find_port(&p, &e))
+		return TC_ACT_OK;
+	if (p.frag == FRAG_FIRST)
+		frag_ports(&p, VNI_HOST);
+	__builtin_memcpy(e.mac, eth->src, 6);
+	return mesh_entry(skb, &p, &e);
+}
+
+SEC("classifier")
+int sn_from_uplink(struct __sk_buff *skb)
+{
+	struct ether eth;
+
+	start(skb);
+	if (skb->pkt_type == PKT_OTHERHOST || load_ether(skb, &eth) || is_vlan(skb, &eth) ||
+	    eth.proto != bpf_htons(ETH_P_IP))
+		return TC_ACT_OK;
+	return uplink_ip(skb, &eth);
+}
+
+#endif /* SWN_FROM_UPLINK_H */
