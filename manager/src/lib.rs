@@ -19,8 +19,12 @@ pub mod control;
 pub mod discovery;
 pub mod dispatcher;
 pub mod ids;
+pub mod leader;
 pub mod orchestrator;
 pub mod plan;
+pub mod raft;
 pub mod reaper;
 pub mod scheduler;
 pub mod store;
+#[cfg(test)]
+mod world;
