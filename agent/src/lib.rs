@@ -10,13 +10,17 @@
 //!   managers ◄─reports─ report ◄── statuses, applied generation
 //! ```
 
+pub mod assignment;
+mod backoff;
 pub mod balancer;
 pub mod dataplane;
 pub mod debug;
 pub mod engine;
 pub mod ingress;
+pub mod local;
 pub mod netlink;
 pub mod overlay;
 pub mod plugin;
+pub mod report;
 pub mod sandbox;
 pub mod task;

@@ -17,7 +17,7 @@ use swarmnet_model::defaults::STOP_GRACE_PERIOD;
 use swarmnet_model::template::{TemplateContext, TemplateError, expand};
 use swarmnet_model::{ContainerSpec, Task};
 
-use super::events::TASK_ID_LABEL;
+use super::events::{NODE_ID_LABEL, TASK_ID_LABEL};
 use crate::task::networks::{TaskNetwork, TaskNetworks};
 
 /// A container as it is to be made.
@@ -102,7 +102,7 @@ fn labels(context: &TemplateContext<'_>) -> BTreeMap<String, String> {
         ("com.docker.swarm.task", String::new()),
         (TASK_ID_LABEL, task.id.to_string()),
         ("com.docker.swarm.task.name", task.container_name()),
-        ("com.docker.swarm.node.id", context.node_id.to_string()),
+        (NODE_ID_LABEL, context.node_id.to_string()),
         ("com.docker.swarm.service.id", task.service_id.to_string()),
         ("com.docker.swarm.service.name", task.service_name.clone()),
     ];

@@ -18,11 +18,11 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::stream::{BoxStream, StreamExt};
 use serde_json::json;
-use swarmnet_model::TaskId;
+use swarmnet_model::{NodeId, TaskId};
 use tokio::time::timeout;
 
 use super::container::{ContainerRequest, EndpointRequest, seconds};
-use super::events::{EngineEvent, TASK_ID_LABEL, task_event};
+use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL, task_event};
 use super::facts::{EngineFacts, engine_facts};
 use super::image::pull_reference;
 use super::response::{container_facts, engine_error, engine_network, refusal};
@@ -157,8 +157,11 @@ impl Engine for DockerEngine {
         Ok(engine_facts(&info))
     }
 
-    async fn task_containers(&self) -> Result<BTreeMap<String, TaskId>, EngineError> {
-        let filters = label_filter(TASK_ID_LABEL).into_iter().collect();
+    async fn task_containers(
+        &self,
+        node: &NodeId,
+    ) -> Result<BTreeMap<String, TaskId>, EngineError> {
+        let filters = label_filter(&format!("{NODE_ID_LABEL}={node}")).into_iter().collect();
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
         let call = |docker: Docker| async move { docker.list_containers(Some(options)).await };
         let containers = self.call(READ_DEADLINE, call).await?;

@@ -5,6 +5,8 @@ use swarmnet_model::TaskId;
 
 /// Label that names the task of a container.
 pub const TASK_ID_LABEL: &str = "com.docker.swarm.task.id";
+/// Label that names the node a task's container was made for.
+pub const NODE_ID_LABEL: &str = "com.docker.swarm.node.id";
 
 /// Something happened to a task's container: look at it again.
 ///

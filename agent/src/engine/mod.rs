@@ -15,13 +15,14 @@ pub mod facts;
 pub mod image;
 mod raw;
 mod response;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use swarmnet_model::TaskId;
+use swarmnet_model::{NodeId, TaskId};
 
 use crate::task::networks::EngineNetworkSpec;
 pub use container::{ContainerRequest, EndpointRequest};
@@ -107,8 +108,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns what the engine says of itself and its machine.
     async fn facts(&self) -> Result<EngineFacts, EngineError>;
 
-    /// Returns id and task of every container with a task label, stopped ones too.
-    async fn task_containers(&self) -> Result<BTreeMap<String, TaskId>, EngineError>;
+    /// Returns id and task of every container of this node's tasks, stopped ones too.
+    async fn task_containers(
+        &self,
+        node: &NodeId,
+    ) -> Result<BTreeMap<String, TaskId>, EngineError>;
 
     /// Returns the container of that id or name, `None` if there is none.
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError>;

@@ -32,7 +32,42 @@ fn check(task: &Task, networks: &TaskNetworks, want: &Expect) {
 
 #[test]
 fn a_plain_task_becomes_a_named_and_labelled_container_on_its_networks() {
-    check(&fixture::task("web", 1), &fixture::networks(), &expect![[]]);
+    check(&fixture::task("web", 1), &fixture::networks(), &expect![[r#"
+        web.1.web-1
+        {
+          "HostConfig": {
+            "NetworkMode": "net",
+            "RestartPolicy": {
+              "Name": "no"
+            }
+          },
+          "Image": "nginx",
+          "Labels": {
+            "com.docker.swarm.node.id": "n1",
+            "com.docker.swarm.service.id": "web",
+            "com.docker.swarm.service.name": "web",
+            "com.docker.swarm.task": "",
+            "com.docker.swarm.task.id": "web-1",
+            "com.docker.swarm.task.name": "web.1.web-1"
+          },
+          "NetworkingConfig": {
+            "EndpointsConfig": {
+              "net": {
+                "DriverOpts": {
+                  "swarmnet.task": "web-1"
+                },
+                "IPAMConfig": {
+                  "IPv4Address": "10.0.1.5"
+                }
+              }
+            }
+          },
+          "OpenStdin": false,
+          "StopTimeout": 10,
+          "Tty": false
+        }
+        connect swarmnet_gateway {"DriverOpts":{"swarmnet.task":"web-1"},"IPAMConfig":{"IPv4Address":"172.31.240.2"}}
+    "#]]);
 }
 
 #[test]
@@ -40,7 +75,36 @@ fn a_task_without_networks_has_none() {
     let mut task = fixture::task("web", 1);
     task.spec.container.command = vec!["/bin/sh".to_owned()];
     task.spec.container.args = vec!["-c".to_owned(), "true".to_owned()];
-    check(&task, &TaskNetworks::default(), &expect![[]]);
+    check(&task, &TaskNetworks::default(), &expect![[r#"
+        web.1.web-1
+        {
+          "Cmd": [
+            "-c",
+            "true"
+          ],
+          "Entrypoint": [
+            "/bin/sh"
+          ],
+          "HostConfig": {
+            "NetworkMode": "none",
+            "RestartPolicy": {
+              "Name": "no"
+            }
+          },
+          "Image": "nginx",
+          "Labels": {
+            "com.docker.swarm.node.id": "n1",
+            "com.docker.swarm.service.id": "web",
+            "com.docker.swarm.service.name": "web",
+            "com.docker.swarm.task": "",
+            "com.docker.swarm.task.id": "web-1",
+            "com.docker.swarm.task.name": "web.1.web-1"
+          },
+          "OpenStdin": false,
+          "StopTimeout": 10,
+          "Tty": false
+        }
+    "#]]);
 }
 
 #[test]
@@ -100,12 +164,113 @@ fn every_part_of_the_spec_reaches_the_engine() {
         oom_score_adj: Some(-5),
         ..Default::default()
     };
-    check(&task, &TaskNetworks::default(), &expect![[]]);
+    check(&task, &TaskNetworks::default(), &expect![[r#"
+        web.2.web-2
+        {
+          "Env": [
+            "TASK=web.2.web-2"
+          ],
+          "Healthcheck": {
+            "Interval": 1000000000,
+            "Retries": 2,
+            "Test": [
+              "CMD",
+              "true"
+            ]
+          },
+          "HostConfig": {
+            "CapAdd": [
+              "CAP_NET_ADMIN"
+            ],
+            "CapDrop": [
+              "ALL"
+            ],
+            "Dns": [
+              "1.1.1.1"
+            ],
+            "ExtraHosts": [
+              "db:10.0.0.1",
+              "db.example:10.0.0.1"
+            ],
+            "GroupAdd": [
+              "www"
+            ],
+            "Init": true,
+            "LogConfig": {
+              "Config": {
+                "max-size": "1m"
+              },
+              "Type": "local"
+            },
+            "Memory": 67108864,
+            "Mounts": [
+              {
+                "ReadOnly": false,
+                "Source": "data-2",
+                "Target": "/data",
+                "Type": "volume",
+                "VolumeOptions": {
+                  "Labels": {
+                    "slot": "2"
+                  },
+                  "NoCopy": true
+                }
+              },
+              {
+                "ReadOnly": false,
+                "Target": "/tmp",
+                "TmpfsOptions": {
+                  "Mode": 448,
+                  "SizeBytes": 4096
+                },
+                "Type": "tmpfs"
+              }
+            ],
+            "NanoCpus": 500000000,
+            "NetworkMode": "none",
+            "OomScoreAdj": -5,
+            "PidsLimit": 100,
+            "ReadonlyRootfs": true,
+            "RestartPolicy": {
+              "Name": "no"
+            },
+            "Sysctls": {
+              "net.core.somaxconn": "512"
+            },
+            "Ulimits": [
+              {
+                "Hard": 2,
+                "Name": "nofile",
+                "Soft": 1
+              }
+            ]
+          },
+          "Hostname": "web-2",
+          "Image": "nginx:1.27",
+          "Labels": {
+            "a": "b",
+            "com.docker.swarm.node.id": "n1",
+            "com.docker.swarm.service.id": "web",
+            "com.docker.swarm.service.name": "web",
+            "com.docker.swarm.task": "",
+            "com.docker.swarm.task.id": "web-2",
+            "com.docker.swarm.task.name": "web.2.web-2"
+          },
+          "OpenStdin": false,
+          "StopSignal": "SIGQUIT",
+          "StopTimeout": 2,
+          "Tty": true,
+          "User": "1000",
+          "WorkingDir": "/srv"
+        }
+    "#]]);
 }
 
 #[test]
 fn a_placeholder_that_means_nothing_is_named() {
     let mut task = fixture::task("web", 1);
     task.spec.container.hostname = Some("{{.Task.Nope}}".to_owned());
-    check(&task, &TaskNetworks::default(), &expect![[]]);
+    check(&task, &TaskNetworks::default(), &expect![[r#"
+        expanding hostname failed: template: expansion:1: .Task.Nope is not supported
+    "#]]);
 }

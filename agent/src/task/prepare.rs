@@ -1,0 +1,236 @@
+//! Getting a task ready: networks, image, container. Every part may be repeated.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use swarmnet_model::template::TemplateContext;
+use swarmnet_model::{NodeId, NodeView, Task};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
+
+use super::networks::{
+    EngineNetworkSpec, GATEWAY_LABEL_VALUE, NETWORK_LABEL, PrepareError, TaskNetwork, TaskNetworks,
+    Wiring,
+};
+use super::step::Prepared;
+use crate::engine::container::{ContainerError, ContainerRequest, container_request};
+use crate::engine::facts::EngineFacts;
+use crate::engine::image::{is_pinned, registry};
+use crate::engine::{ContainerFacts, ContainerState, Engine, EngineError, EngineNetwork};
+
+/// Images fetched at the same time: more only share the same line and disk.
+const PULLS_MAX: usize = 3;
+/// An image that is present waits this long for a registry to say whether there is a newer one.
+const REFRESH_ANSWER: Duration = Duration::from_secs(3);
+/// A registry that did not answer is left alone this long when the image is present.
+const REFRESH_PAUSE: Duration = Duration::from_secs(60);
+
+/// Why a task is not ready.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Obstacle {
+    #[error(transparent)]
+    Wiring(#[from] PrepareError),
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The name is taken by something that is not ours.
+    #[error("network with name {name} already exists")]
+    ForeignNetwork { name: String },
+}
+
+impl Obstacle {
+    /// True if trying again later may succeed without a change of the task.
+    pub(super) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Wiring(error) => error.is_temporary(),
+            Self::Engine(error) => error.is_temporary(),
+            Self::Container(_) => false,
+            // The user may remove it; meanwhile the task says what is in the way.
+            Self::ForeignNetwork { .. } => true,
+        }
+    }
+}
+
+/// The node as containers see it.
+#[derive(Clone, Debug)]
+pub(super) struct NodeFacts {
+    pub(super) node_id: NodeId,
+    pub(super) hostname: String,
+}
+
+/// Makes what a task needs.
+pub(super) struct Preparer {
+    engine: Arc<dyn Engine>,
+    wiring: Arc<dyn Wiring>,
+    node: NodeFacts,
+    facts: watch::Receiver<Option<EngineFacts>>,
+    pulls: Semaphore,
+    /// One network is made at a time: the engine's own check for a taken name is best effort.
+    network_creation: Semaphore,
+    silent: Mutex<BTreeMap<String, Instant>>,
+    /// The engine's networks of ours as last seen.
+    networks: watch::Sender<Vec<EngineNetwork>>,
+}
+
+impl Preparer {
+    pub(super) fn new(
+        engine: Arc<dyn Engine>,
+        wiring: Arc<dyn Wiring>,
+        node: NodeFacts,
+        facts: watch::Receiver<Option<EngineFacts>>,
+        networks: watch::Sender<Vec<EngineNetwork>>,
+    ) -> Self {
+        Self {
+            engine,
+            wiring,
+            node,
+            facts,
+            pulls: Semaphore::new(PULLS_MAX),
+            network_creation: Semaphore::new(1),
+            silent: Mutex::default(),
+            networks,
+        }
+    }
+
+    /// Makes networks and container and fetches the image, as far as they are not there yet.
+    ///
+    /// # Errors
+    /// `Obstacle`; what was made stays, the next try goes on from there.
+    pub(super) async fn prepare(
+        &self,
+        task: &Task,
+        view: &NodeView,
+        container: Option<&ContainerFacts>,
+    ) -> Result<Prepared, Obstacle> {
+        let networks = self.wiring.prepare(task, view).await?;
+        let prepared = Prepared { gateway: networks.gateway };
+        let request = container_request(&self.context(task, &self.engine_facts()), &networks)?;
+        match container {
+            Some(known) if known.state != ContainerState::Created => return Ok(prepared),
+            Some(known) => {
+                self.ensure_networks(&networks).await?;
+                self.connect(&known.id, &known.networks, &request).await?;
+            }
+            None => {
+                let image = &task.spec.container.image;
+                let (made, pulled) =
+                    tokio::join!(self.ensure_networks(&networks), self.ensure_image(image));
+                made?;
+                pulled?;
+                let id = self.create(task, &request).await?;
+                self.connect(&id, &[], &request).await?;
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn engine_facts(&self) -> EngineFacts {
+        self.facts.borrow().clone().unwrap_or_default()
+    }
+
+    fn context<'a>(&'a self, task: &'a Task, facts: &'a EngineFacts) -> TemplateContext<'a> {
+        TemplateContext {
+            task,
+            node_id: &self.node.node_id,
+            node_hostname: &self.node.hostname,
+            node_os: &facts.os,
+            node_architecture: &facts.architecture,
+        }
+    }
+
+    async fn create(&self, task: &Task, request: &ContainerRequest) -> Result<String, Obstacle> {
+        let conflict = match self.engine.create_container(request).await {
+            Ok(id) => return Ok(id),
+            Err(error @ EngineError::Conflict { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        // An earlier try may have made it without hearing the answer.
+        match self.engine.container(&request.name).await? {
+            Some(known) if known.task_id.as_ref() == Some(&task.id) => Ok(known.id),
+            _ => Err(conflict.into()),
+        }
+    }
+
+    async fn connect(
+        &self,
+        id: &str,
+        connected: &[String],
+        request: &ContainerRequest,
+    ) -> Result<(), Obstacle> {
+        let missing =
+            request.further.iter().filter(|endpoint| !connected.contains(&endpoint.network));
+        for endpoint in missing {
+            self.engine.connect(id, endpoint).await?;
+        }
+        Ok(())
+    }
+
+    async fn ensure_networks(&self, wanted: &TaskNetworks) -> Result<(), Obstacle> {
+        if wanted.networks.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.network_creation.acquire().await.expect("the semaphore is never closed");
+        let known = self.engine.networks().await?;
+        let missing: Vec<_> = wanted
+            .networks
+            .iter()
+            .filter(|network| known.iter().all(|other| other.name != network.engine_name))
+            .collect();
+        if missing.is_empty() {
+            self.networks.send_replace(known);
+            return Ok(());
+        }
+        for network in missing {
+            match self.engine.create_network(&network.engine_name, &labelled(network)).await {
+                Ok(_) => {}
+                Err(EngineError::Conflict { .. }) => {
+                    return Err(Obstacle::ForeignNetwork { name: network.engine_name.clone() });
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.networks.send_replace(self.engine.networks().await?);
+        Ok(())
+    }
+
+    /// A failed pull is no failure when the image is on the node.
+    async fn ensure_image(&self, image: &str) -> Result<(), Obstacle> {
+        let present = self.engine.has_image(image).await?;
+        if present && (is_pinned(image) || self.is_silent(image)) {
+            return Ok(());
+        }
+        let _turn = self.pulls.acquire().await.expect("the semaphore is never closed");
+        match self.engine.pull_image(image, present.then_some(REFRESH_ANSWER)).await {
+            Ok(()) => Ok(()),
+            Err(error) if present => {
+                tracing::debug!(image, %error, "image not refreshed");
+                self.note_silence(image, &error);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn is_silent(&self, image: &str) -> bool {
+        let now = Instant::now();
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.retain(|_, until| *until > now);
+        silent.contains_key(image) || silent.contains_key(registry(image))
+    }
+
+    /// A refusal concerns the image, silence the whole registry.
+    fn note_silence(&self, image: &str, error: &EngineError) {
+        let key = if error.is_temporary() { registry(image) } else { image };
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        silent.insert(key.to_owned(), Instant::now() + REFRESH_PAUSE);
+    }
+}
+
+fn labelled(network: &TaskNetwork) -> EngineNetworkSpec {
+    let value = network.network_id.as_ref().map_or(GATEWAY_LABEL_VALUE, |id| id.as_str());
+    let mut spec = network.create.clone();
+    spec.labels.insert(NETWORK_LABEL.to_owned(), value.to_owned());
+    spec
+}
