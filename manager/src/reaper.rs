@@ -1,1 +1,255 @@
 //! Pure: forgets ended tasks beyond the history limit, and services that are gone.
+//!
+//! Also ends what nobody will report on: tasks that never got a node and are not wanted any more, and
+//! tasks of nodes that are removed or have been down for long.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use swarmnet_model::defaults::{ORPHAN_AFTER, TASK_HISTORY_LIMIT};
+use swarmnet_model::{
+    DesiredState, IdSource, NodeId, NodeState, ServiceId, Tables, Task, TaskState, TaskStatus,
+    Timestamp,
+};
+
+use crate::plan::Plan;
+use crate::store::Change;
+
+const NODE_REMOVED: &str = "Task belonged to a node that has been deleted";
+const NODE_LOST: &str = "Task belonged to a node that has been down for too long";
+
+/// Where a service's tasks follow each other.
+type SlotOf<'a> = (&'a ServiceId, u64, Option<&'a NodeId>);
+
+/// Returns what can be forgotten or must be ended.
+pub fn plan(tables: &Tables, now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
+    let mut plan = Plan::default();
+    let mut history: BTreeMap<SlotOf<'_>, Vec<&Task>> = BTreeMap::new();
+    let mut with_tasks = BTreeSet::new();
+    for task in tables.tasks.values() {
+        if is_forgotten(tables, task) {
+            plan.changes.push(Change::RemoveTask { id: task.id.clone() });
+            continue;
+        }
+        end_unreported(tables, task, now, &mut plan);
+        with_tasks.insert(&task.service_id);
+        history.entry(slot_of(task)).or_default().push(task);
+    }
+    for tasks in history.into_values() {
+        trim(tables, tasks, &mut plan);
+    }
+    let gone = tables.services.values().filter(|service| service.pending_delete);
+    for service in gone.filter(|service| !with_tasks.contains(&service.id)) {
+        plan.changes.push(Change::RemoveService { id: service.id.clone() });
+    }
+    plan
+}
+
+/// True if the task is to be removed and nothing of it is left on any node.
+fn is_forgotten(tables: &Tables, task: &Task) -> bool {
+    let removed = task.desired_state == DesiredState::Remove
+        || !tables.services.contains_key(&task.service_id);
+    removed && (task.status.state.is_terminal() || is_unplaced(task))
+}
+
+/// True if no agent has ever heard of the task.
+fn is_unplaced(task: &Task) -> bool {
+    task.status.state < TaskState::Assigned
+}
+
+fn end_unreported(tables: &Tables, task: &Task, now: Timestamp, plan: &mut Plan) {
+    if task.status.state.is_terminal() {
+        return;
+    }
+    let end = |state, message| Change::EndTask {
+        id: task.id.clone(),
+        status: Box::new(TaskStatus::new(now, state, message)),
+    };
+    if is_unplaced(task) {
+        if task.desired_state.is_terminal() {
+            plan.changes.push(end(TaskState::Shutdown, "shutdown"));
+        }
+        return;
+    }
+    let Some(node) = task.node_id.as_ref().map(|id| tables.nodes.get(id)) else { return };
+    match node {
+        None => plan.changes.push(end(TaskState::Orphaned, NODE_REMOVED)),
+        Some(node) if node.status.state == NodeState::Down => {
+            let due = node.updated_at.plus(ORPHAN_AFTER);
+            if now < due {
+                plan.wake_by(due);
+            } else {
+                plan.changes.push(end(TaskState::Orphaned, NODE_LOST));
+            }
+        }
+        Some(_) => {}
+    }
+}
+
+/// A numbered slot is one place wherever its tasks ran; a global one is its node.
+fn slot_of(task: &Task) -> SlotOf<'_> {
+    let node = if task.slot == 0 { task.node_id.as_ref() } else { None };
+    (&task.service_id, task.slot, node)
+}
+
+/// Forgets the oldest ended tasks of one slot beyond its limit.
+fn trim(tables: &Tables, tasks: Vec<&Task>, plan: &mut Plan) {
+    let Some(limit) = tasks.first().and_then(|task| limit(tables, task)) else { return };
+    let done = |task: &&Task| task.status.state.is_terminal() && task.desired_state.is_terminal();
+    let mut ended: Vec<_> = tasks.into_iter().filter(done).collect();
+    ended.sort_by_key(|task| (task.created_at, &task.id));
+    let surplus = ended.len().saturating_sub(limit);
+    for task in &ended[..surplus] {
+        plan.changes.push(Change::RemoveTask { id: task.id.clone() });
+    }
+}
+
+/// Returns how many ended tasks a slot keeps; `None` keeps all.
+///
+/// A bounded number of restarts is counted from the history, which must reach back that far.
+fn limit(tables: &Tables, task: &Task) -> Option<usize> {
+    let limit = tables.cluster.as_ref().map_or(TASK_HISTORY_LIMIT, |c| c.spec.task_history_limit);
+    let limit = usize::try_from(limit).ok()?;
+    let service = tables.services.get(&task.service_id)?;
+    let attempts = service.spec.task.restart.as_ref().map_or(0, |policy| policy.max_attempts);
+    match attempts {
+        0 => Some(limit),
+        attempts => usize::try_from(attempts.saturating_add(1)).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::world::World;
+
+    fn check(given: &str, expected: Expect) {
+        let mut world = World::given(given);
+        expected.assert_eq(&world.step(plan));
+        assert!(!world.step(plan).contains("remove"), "the plan reached its goal");
+    }
+
+    #[test]
+    fn five_ended_tasks_of_a_slot_are_kept() {
+        check(
+            "node n1
+             service web
+             task web.1 t1 n1 failed desired=shutdown at=1
+             task web.1 t2 n1 failed desired=shutdown at=2
+             task web.1 t3 n1 failed desired=shutdown at=3
+             task web.1 t4 n1 failed desired=shutdown at=4
+             task web.1 t5 n1 failed desired=shutdown at=5
+             task web.1 t6 n1 failed desired=shutdown at=6
+             task web.1 t7 n1 running at=7
+             task web.2 u1 n1 failed desired=shutdown at=1",
+            expect![[r#"
+                remove task t1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn bounded_restarts_keep_one_task_more_than_attempts() {
+        check(
+            "node n1
+             service web attempts=1
+             task web.1 t1 n1 failed desired=shutdown at=1
+             task web.1 t2 n1 failed desired=shutdown at=2
+             task web.1 t3 n1 failed desired=shutdown at=3",
+            expect![[r#"
+                remove task t1
+            "#]],
+        );
+    }
+
+    #[test]
+    fn a_negative_limit_keeps_all() {
+        let mut world = World::given(
+            "node n1
+             service web
+             task web.1 t1 n1 failed desired=shutdown at=1
+             task web.1 t2 n1 failed desired=shutdown at=2",
+        );
+        let mut cluster = crate::world::cluster();
+        cluster.spec.task_history_limit = 0;
+        world.tables.cluster = Some(cluster.clone().into());
+        assert_eq!(world.plan(plan).changes.len(), 2);
+        cluster.spec.task_history_limit = -1;
+        world.tables.cluster = Some(cluster.into());
+        assert_eq!(world.plan(plan).changes, []);
+    }
+
+    #[test]
+    fn the_last_ended_task_stays_until_its_successor_exists() {
+        check(
+            "node n1
+             service web
+             task web.1 t1 n1 failed",
+            expect![""],
+        );
+    }
+
+    #[test]
+    fn a_removed_service_goes_after_its_last_task() {
+        let mut world = World::given(
+            "node n1
+             service web removed
+             task web.1 t1 n1 shutdown desired=remove
+             task web.2 t2 n1 running desired=remove
+             task web.3 t3 - pending desired=remove",
+        );
+        expect![[r#"
+            remove task t1
+            remove task t3
+        "#]]
+        .assert_eq(&world.step(plan));
+        world.report("t2", "shutdown");
+        expect![[r#"
+            remove task t2
+            remove service web
+        "#]]
+        .assert_eq(&world.step(plan));
+        assert_eq!(world.step(plan), "");
+    }
+
+    #[test]
+    fn an_unplaced_task_that_is_not_wanted_is_ended_here() {
+        check(
+            "service web
+             task web.1 t1 - pending desired=shutdown",
+            expect![[r#"
+                end t1 shutdown: shutdown
+            "#]],
+        );
+    }
+
+    #[test]
+    fn tasks_of_a_node_that_is_down_for_a_day_are_orphaned() {
+        let mut world = World::given(
+            "node n1 down
+             service web
+             task web.1 t1 n1 running desired=shutdown",
+        );
+        expect![[r#"
+            wake in 86400s
+        "#]]
+        .assert_eq(&world.step(plan));
+        world.wait(24 * 3600);
+        expect![[r#"
+            end t1 orphaned: Task belonged to a node that has been down for too long
+        "#]]
+        .assert_eq(&world.step(plan));
+    }
+
+    #[test]
+    fn a_task_placed_on_a_removed_node_is_orphaned() {
+        check(
+            "service web
+             task web.1 t1 n9 assigned",
+            expect![[r#"
+                end t1 orphaned: Task belonged to a node that has been deleted
+            "#]],
+        );
+    }
+}

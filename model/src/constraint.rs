@@ -277,7 +277,8 @@ mod tests {
 
     #[test]
     fn a_parsed_expression_prints_as_it_was_meant() {
-        for text in ["node.labels.Rack==A1", "engine.labels.x!=1", "node.ip==10.0.0.0/8", "x.y==z"] {
+        for text in ["node.labels.Rack==A1", "engine.labels.x!=1", "node.ip==10.0.0.0/8", "x.y==z"]
+        {
             assert_eq!(Constraint::parse(text).unwrap().to_string(), text);
         }
     }

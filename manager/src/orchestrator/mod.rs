@@ -1,1 +1,140 @@
-//! Orchestrator: turns services into tasks.
+//! Orchestrator: services → tasks.
+//!
+//! Owns: how many tasks a service has, which take whose place (restart, update, evacuation of a
+//! node), and the wish of every task. Does not own: where a task runs (`scheduler`), removing what
+//! has ended (`reaper`).
+//!
+//! ```text
+//!   service ──replicated | global──► slots ──slot──► evacuate, restart, start
+//!                                      └───update──► replace what is out of date
+//! ```
+//!
+//! What stays true: everything is read from the snapshot, so that a new leader goes on where the old
+//! one stopped; a slot has one live task, two only while one takes the other's place.
+
+mod global;
+mod replicated;
+mod restart;
+mod slot;
+mod update;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use swarmnet_model::{
+    Availability, DesiredState, IdSource, NodeState, Service, ServiceId, ServiceMode, Tables, Task,
+    TaskId, TaskState, TaskStatus, Timestamp,
+};
+
+use crate::plan::Plan;
+use crate::store::Change;
+use slot::SlotKey;
+
+/// Brings every service closer to its spec by one step; the next step follows from new tables.
+pub fn plan(tables: &Tables, now: Timestamp, ids: &mut dyn IdSource) -> Plan {
+    let mut tasks: BTreeMap<&ServiceId, Vec<&Task>> = BTreeMap::new();
+    for task in tables.tasks.values() {
+        tasks.entry(&task.service_id).or_default().push(task);
+    }
+    let mut pass = Pass { tables, now, ids, plan: Plan::default() };
+    for service in tables.services.values() {
+        let tasks = tasks.remove(&service.id).unwrap_or_default();
+        pass.service(service, &tasks);
+    }
+    pass.plan
+}
+
+/// One planning pass: what is read, and the plan so far.
+struct Pass<'a> {
+    tables: &'a Tables,
+    now: Timestamp,
+    ids: &'a mut dyn IdSource,
+    plan: Plan,
+}
+
+impl<'a> Pass<'a> {
+    fn service(&mut self, service: &'a Arc<Service>, tasks: &[&'a Task]) {
+        if service.pending_delete {
+            self.wish_all(tasks, DesiredState::Remove);
+            return;
+        }
+        let slots = slot::group(tasks);
+        let kept = match service.spec.mode {
+            ServiceMode::Replicated { replicas } => self.scale(service, slots, replicas),
+            ServiceMode::Global => self.spread(service, slots),
+            // `control` refuses jobs, so there is none to look after.
+            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => return,
+        };
+        let (touched, quiet): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|slot| self.tend(service, slot));
+        self.update(service, &quiet, touched.is_empty());
+    }
+
+    /// Makes a task for the service's present spec.
+    fn create(&mut self, service: &Service, key: &SlotKey, desired: DesiredState) {
+        let (slot, node_id) = match key {
+            SlotKey::Number(slot) => (*slot, None),
+            SlotKey::Node(node) => (0, Some(node.clone())),
+        };
+        let task = Task {
+            id: TaskId::generate(self.ids),
+            version: self.tables.version,
+            created_at: self.now,
+            updated_at: self.now,
+            service_id: service.id.clone(),
+            service_name: service.spec.name.clone(),
+            service_labels: service.spec.labels.clone(),
+            slot,
+            node_id,
+            spec: service.spec.task.clone(),
+            endpoint_spec: service.spec.endpoint.clone(),
+            document: service.spec.document.clone(),
+            desired_state: desired,
+            status: TaskStatus::new(self.now, TaskState::New, "created"),
+            attachments: Vec::new(),
+        };
+        self.plan.changes.push(Change::CreateTask(Box::new(task)));
+    }
+
+    /// Wishes the task further, unless it is wished that far already.
+    fn wish(&mut self, task: &Task, desired: DesiredState) {
+        if task.desired_state < desired {
+            self.plan.changes.push(Change::SetDesiredState { id: task.id.clone(), desired });
+        }
+    }
+
+    fn wish_all<'t>(
+        &mut self,
+        tasks: impl IntoIterator<Item = &'t &'t Task>,
+        desired: DesiredState,
+    ) {
+        for task in tasks {
+            self.wish(task, desired);
+        }
+    }
+
+    /// True if the task's node cannot be asked to do anything.
+    fn is_lost(&self, task: &Task) -> bool {
+        let node = task.node_id.as_ref().map(|id| self.tables.nodes.get(id));
+        node.is_some_and(|node| node.is_none_or(|node| node.status.state == NodeState::Down))
+    }
+
+    fn is_drained(&self, task: &Task) -> bool {
+        let node = task.node_id.as_ref().and_then(|id| self.tables.nodes.get(id));
+        node.is_some_and(|node| node.spec.availability == Availability::Drain)
+    }
+
+    /// True if the task may still use what a successor needs: it is to stop and has not stopped.
+    fn is_stopping(&self, task: &Task) -> bool {
+        let placed = task.node_id.is_some() && task.status.state >= TaskState::Assigned;
+        let stopping = task.desired_state.is_terminal() && !task.status.state.is_terminal();
+        placed && stopping && !self.is_lost(task)
+    }
+}
+
+#[cfg(test)]
+#[path = "convergence.rs"]
+mod convergence;
+#[cfg(test)]
+#[path = "scenarios.rs"]
+mod scenarios;

@@ -1,1 +1,17 @@
-//! Scheduler: places tasks on nodes.
+//! Scheduler: Pending → Assigned.
+//!
+//! Owns: which node a task is placed on, and the words for why none is fit. Does not own: whether a
+//! placed task may stay (`orchestrator`); a placed task never moves.
+//!
+//! ```text
+//!   nodes (load) ──filter──► fit nodes ──rank──► AssignTask
+//!                    └────► refusals by filter ──► ExplainTask
+//! ```
+
+mod filter;
+mod nodes;
+mod plan;
+mod rank;
+
+pub use filter::runs_on;
+pub use plan::plan;

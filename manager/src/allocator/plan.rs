@@ -1,0 +1,237 @@
+//! Pure: VIPs and ports for services, addresses for new tasks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use swarmnet_model::{
+    Attachment, EndpointMode, IdSource, NetworkId, Service, ServiceEndpoint, ServiceId, Tables,
+    Task, TaskState, Timestamp, Vip,
+};
+
+use super::ipam::AddressPool;
+use super::ports::{PortError, PortPool};
+use crate::plan::Plan;
+use crate::store::Change;
+
+/// Why a service or task must wait for something to become free.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+enum Shortage {
+    #[error(transparent)]
+    Port(#[from] PortError),
+    #[error("network {name} has no free address in {subnet}")]
+    Addresses { name: String, subnet: String },
+    #[error("network {id} not found")]
+    NoNetwork { id: NetworkId },
+}
+
+/// Gives every service the endpoint its present spec asks for, then every new task its addresses.
+///
+/// What cannot be given is explained on the waiting tasks; the next change of the tables tries again.
+pub fn plan(tables: &Tables, _now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
+    let mut allocator = Allocator::observe(tables);
+    let mut plan = Plan::default();
+    let waiting = allocator.services(&mut plan);
+    allocator.tasks(&waiting, &mut plan);
+    plan
+}
+
+/// What is in use while one plan is made.
+struct Allocator<'a> {
+    tables: &'a Tables,
+    pools: BTreeMap<NetworkId, AddressPool>,
+    ports: PortPool,
+}
+
+impl<'a> Allocator<'a> {
+    fn observe(tables: &'a Tables) -> Self {
+        let pool = |(id, network): (&NetworkId, &Arc<swarmnet_model::Network>)| {
+            (id.clone(), AddressPool::new(&network.subnet))
+        };
+        let mut pools: BTreeMap<_, _> = tables.networks.iter().map(pool).collect();
+        let vips = tables.services.values().filter(|service| !service.pending_delete);
+        for vip in vips.filter_map(|service| service.endpoint.as_ref()).flat_map(|e| &e.vips) {
+            if let Some(pool) = pools.get_mut(&vip.network_id) {
+                pool.reserve(vip.address.ip());
+            }
+        }
+        for task in tables.tasks.values().filter(|task| !task.status.state.is_terminal()) {
+            for attachment in &task.attachments {
+                if let Some(pool) = pools.get_mut(&attachment.network_id) {
+                    pool.reserve(attachment.address.ip());
+                }
+            }
+        }
+        for (id, (_, address)) in newest_addresses(tables) {
+            if let Some(pool) = pools.get_mut(&id) {
+                pool.continue_after(address);
+            }
+        }
+        Self { tables, pools, ports: PortPool::observe(tables) }
+    }
+
+    /// Returns the services that lack something, with the reason.
+    fn services(&mut self, plan: &mut Plan) -> BTreeMap<ServiceId, Shortage> {
+        let mut waiting = BTreeMap::new();
+        let unsettled =
+            |service: &&Arc<Service>| !service.pending_delete && !is_settled(service, self.tables);
+        let unsettled: Vec<_> = self.tables.services.values().filter(unsettled).collect();
+        for service in unsettled {
+            match self.endpoint(service) {
+                Ok(endpoint) => plan.changes.push(Change::SetServiceEndpoint {
+                    id: service.id.clone(),
+                    spec_version: service.spec_version,
+                    endpoint: Box::new(endpoint),
+                }),
+                Err(shortage) => {
+                    waiting.insert(service.id.clone(), shortage);
+                }
+            }
+        }
+        waiting
+    }
+
+    fn endpoint(&mut self, service: &Service) -> Result<ServiceEndpoint, Shortage> {
+        let ports = self.ports.answer(service, self.tables)?;
+        let mut held: BTreeMap<_, _> = service
+            .endpoint
+            .iter()
+            .flat_map(|endpoint| &endpoint.vips)
+            .map(|vip| (&vip.network_id, vip))
+            .collect();
+        let mut vips: Vec<Vip> = Vec::new();
+        let mut given = Vec::new();
+        for id in vip_networks(service) {
+            if let Some(vip) = held.remove(id) {
+                vips.push(vip.clone());
+                continue;
+            }
+            match self.take(id) {
+                Ok(vip) => {
+                    given.push(vip.clone());
+                    vips.push(vip);
+                }
+                Err(shortage) => {
+                    self.give_back(&given);
+                    return Err(shortage);
+                }
+            }
+        }
+        for lost in held.into_values() {
+            self.give_back(std::slice::from_ref(lost));
+        }
+        Ok(ServiceEndpoint { spec: service.spec.endpoint.clone(), ports, vips })
+    }
+
+    fn tasks(&mut self, waiting: &BTreeMap<ServiceId, Shortage>, plan: &mut Plan) {
+        for task in self.tables.tasks.values() {
+            if task.status.state != TaskState::New || task.desired_state.is_terminal() {
+                continue;
+            }
+            let outcome = match waiting.get(&task.service_id) {
+                Some(shortage) => Err(shortage.clone()),
+                None => self.attachments(task),
+            };
+            match outcome {
+                Ok(attachments) => {
+                    plan.changes.push(Change::AllocateTask { id: task.id.clone(), attachments });
+                }
+                Err(shortage) => plan.changes.extend(explain(task, shortage.to_string())),
+            }
+        }
+    }
+
+    fn attachments(&mut self, task: &Task) -> Result<Vec<Attachment>, Shortage> {
+        let mut given: Vec<Vip> = Vec::new();
+        for wanted in &task.spec.networks {
+            match self.take(&wanted.network_id) {
+                Ok(vip) => given.push(vip),
+                Err(shortage) => {
+                    self.give_back(&given);
+                    return Err(shortage);
+                }
+            }
+        }
+        let attachment = |(vip, wanted): (Vip, &swarmnet_model::task::NetworkAttachmentSpec)| {
+            let aliases = wanted.aliases.clone();
+            Attachment { network_id: vip.network_id, address: vip.address, aliases }
+        };
+        Ok(given.into_iter().zip(&task.spec.networks).map(attachment).collect())
+    }
+
+    fn take(&mut self, id: &NetworkId) -> Result<Vip, Shortage> {
+        let (network, pool) = self
+            .tables
+            .networks
+            .get(id)
+            .zip(self.pools.get_mut(id))
+            .ok_or_else(|| Shortage::NoNetwork { id: id.clone() })?;
+        let address = pool.take().ok_or_else(|| Shortage::Addresses {
+            name: network.spec.name.clone(),
+            subnet: network.subnet.range.unwrap_or(network.subnet.subnet).to_string(),
+        })?;
+        Ok(Vip { network_id: id.clone(), address })
+    }
+
+    fn give_back(&mut self, given: &[Vip]) {
+        for vip in given {
+            if let Some(pool) = self.pools.get_mut(&vip.network_id) {
+                pool.release(vip.address.ip());
+            }
+        }
+    }
+}
+
+/// True if the endpoint answers the present spec.
+fn is_settled(service: &Service, tables: &Tables) -> bool {
+    let known = |id: &NetworkId| tables.networks.contains_key(id);
+    service.endpoint.as_ref().is_some_and(|endpoint| {
+        let held: BTreeSet<_> = endpoint.vips.iter().map(|vip| &vip.network_id).collect();
+        endpoint.spec == service.spec.endpoint
+            && held == vip_networks(service)
+            && held.into_iter().all(known)
+    })
+}
+
+/// Returns the networks on which the service wants a VIP, ordered by id.
+fn vip_networks(service: &Service) -> BTreeSet<&NetworkId> {
+    match service.spec.endpoint.mode {
+        EndpointMode::Vip => service.spec.task.networks.iter().map(|n| &n.network_id).collect(),
+        EndpointMode::Dnsrr => BTreeSet::new(),
+    }
+}
+
+/// Returns per network the address that was given last, as far as the tables tell.
+///
+/// Ended tasks count: what they held should rest before it is given again.
+fn newest_addresses(tables: &Tables) -> BTreeMap<NetworkId, (Timestamp, std::net::Ipv4Addr)> {
+    let mut newest = BTreeMap::new();
+    let mut note = |id: &NetworkId, found: (Timestamp, std::net::Ipv4Addr)| {
+        let known = newest.entry(id.clone()).or_insert(found);
+        *known = found.max(*known);
+    };
+    for service in tables.services.values() {
+        for vip in service.endpoint.iter().flat_map(|endpoint| &endpoint.vips) {
+            note(&vip.network_id, (service.created_at, vip.address.ip()));
+        }
+    }
+    for task in tables.tasks.values() {
+        for attachment in &task.attachments {
+            note(&attachment.network_id, (task.created_at, attachment.address.ip()));
+        }
+    }
+    newest
+}
+
+/// Tells why the task waits, unless it says so already.
+fn explain(task: &Task, err: String) -> Option<Change> {
+    let err = Some(err);
+    (task.status.err != err).then(|| Change::ExplainTask {
+        id: task.id.clone(),
+        message: task.status.message.clone(),
+        err,
+    })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

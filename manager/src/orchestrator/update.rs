@@ -1,0 +1,321 @@
+//! Pure: brings outdated slots to the present spec, some at a time, and judges how it goes.
+//!
+//! Read from the snapshot: an update is on while the service's update status says so, and the first
+//! current task that a slot got since the update started is its *attempt*. Attempts tell which slots
+//! are done, which are under way, and which have failed.
+
+use std::time::Duration;
+
+use swarmnet_model::{
+    DesiredState, FailureAction, PublishMode, Service, Task, TaskId, TaskState, Timestamp,
+    UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+};
+
+use super::Pass;
+use super::slot::{Slot, is_current};
+use crate::store::Change;
+
+/// True if the old task may stop now: its successor runs, or, where the old one stops first, is
+/// ready or cannot even be placed beside it.
+pub(super) fn may_replace(service: &Service, successor: &Task) -> bool {
+    let state = successor.status.state;
+    if starts_first(service) {
+        return state == TaskState::Running;
+    }
+    let refused = state <= TaskState::Pending && successor.status.err.is_some();
+    state >= TaskState::Ready || refused
+}
+
+/// Two tasks cannot hold one host port, so such services always stop first.
+fn starts_first(service: &Service) -> bool {
+    let host_port = service.spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Host);
+    config(service).order == UpdateOrder::StartFirst && !host_port
+}
+
+fn config(service: &Service) -> UpdateConfig {
+    let rolling_back = service
+        .update_status
+        .as_ref()
+        .is_some_and(|status| status.state == UpdateState::RollbackStarted);
+    let config = if rolling_back { &service.spec.rollback } else { &service.spec.update };
+    config.clone().unwrap_or_default()
+}
+
+/// Where a slot stands.
+enum Place<'a> {
+    /// Nothing was done for it yet.
+    Outdated,
+    /// It got an attempt; `old` tasks may still live beside it.
+    Attempted { attempt: &'a Task, old: Vec<&'a Task> },
+    /// Up to date without this update.
+    Current,
+    /// A replacement that an earlier update began goes on.
+    Busy,
+}
+
+/// The update as the snapshot shows it.
+struct Progress<'s, 'a> {
+    outdated: Vec<&'s Slot<'a>>,
+    /// By creation.
+    attempts: Vec<(&'a Task, Vec<&'a Task>)>,
+    busy: usize,
+    config: UpdateConfig,
+}
+
+impl<'a> Pass<'a> {
+    /// Starts, continues or ends the update of a service. `slots` are those that need nothing else
+    /// now; `settled` tells whether these are all.
+    pub(super) fn update(&mut self, service: &Service, slots: &[Slot<'a>], settled: bool) {
+        let state = service.update_status.as_ref().map(|status| status.state);
+        let started_at = match (state, &service.update_status) {
+            (Some(UpdateState::Paused | UpdateState::RollbackPaused), _) => return,
+            (Some(UpdateState::Updating | UpdateState::RollbackStarted), Some(status)) => {
+                status.started_at
+            }
+            (None | Some(_), _) => {
+                let outdated = |slot: &Slot<'a>| match self.place(service, slot, self.now) {
+                    Place::Outdated | Place::Busy => true,
+                    Place::Attempted { old, .. } => !old.is_empty(),
+                    Place::Current => false,
+                };
+                if !slots.iter().any(outdated) {
+                    return;
+                }
+                self.set_status(service, UpdateState::Updating, "update in progress".to_owned());
+                self.now
+            }
+        };
+        let progress = self.progress(service, slots, started_at);
+        if let Some(task) = progress.failure() {
+            if self.act_on_failure(service, &progress.config, task) {
+                return;
+            }
+        }
+        self.give_up_old(&progress);
+        self.take_next(service, &progress);
+        if settled {
+            self.complete(service, &progress, started_at);
+        }
+    }
+
+    fn place(&self, service: &Service, slot: &Slot<'a>, started_at: Timestamp) -> Place<'a> {
+        let current = |task: &&Task| is_current(task, service, self.tables);
+        let (new, old): (Vec<_>, Vec<_>) = slot.live().partition(current);
+        // One that lost its node before it ran was no attempt; its successor is.
+        let moved = |task: &Task| {
+            task.desired_state.is_terminal() && task.status.state < TaskState::Running
+        };
+        let since = slot.tasks.iter().copied().filter(|task| task.created_at >= started_at);
+        match since.filter(|task| !moved(task)).find(current) {
+            Some(attempt) => Place::Attempted { attempt, old },
+            None if !old.is_empty() && !new.is_empty() => Place::Busy,
+            None if old.is_empty() && (!new.is_empty() || current(&slot.newest())) => {
+                Place::Current
+            }
+            None => Place::Outdated,
+        }
+    }
+
+    fn progress<'s>(
+        &self,
+        service: &Service,
+        slots: &'s [Slot<'a>],
+        started_at: Timestamp,
+    ) -> Progress<'s, 'a> {
+        let config = config(service);
+        let mut progress = Progress { outdated: Vec::new(), attempts: Vec::new(), busy: 0, config };
+        for slot in slots {
+            match self.place(service, slot, started_at) {
+                Place::Outdated => progress.outdated.push(slot),
+                Place::Attempted { attempt, old } => progress.attempts.push((attempt, old)),
+                Place::Busy => progress.busy += 1,
+                Place::Current => {}
+            }
+        }
+        progress.attempts.sort_by_key(|(task, _)| (task.created_at, &task.id));
+        progress
+    }
+
+    /// Returns true if the update ends here.
+    fn act_on_failure(&mut self, service: &Service, config: &UpdateConfig, task: &TaskId) -> bool {
+        let state = service.update_status.as_ref().map(|status| status.state);
+        let rolling_back = state == Some(UpdateState::RollbackStarted);
+        let reason = format!("due to failure or early termination of task {task}");
+        match (config.failure_action, rolling_back) {
+            (FailureAction::Continue, _) => return false,
+            (FailureAction::Pause | FailureAction::Rollback, true) => {
+                let message = format!("rollback paused {reason}");
+                self.set_status(service, UpdateState::RollbackPaused, message);
+            }
+            (FailureAction::Rollback, false) if self.can_roll_back(service) => {
+                self.roll_back(service, format!("update rolled back {reason}"));
+            }
+            (FailureAction::Pause | FailureAction::Rollback, false) => {
+                let message = format!("update paused {reason}");
+                self.set_status(service, UpdateState::Paused, message);
+            }
+        }
+        true
+    }
+
+    /// A spec whose networks are gone cannot come back.
+    fn can_roll_back(&self, service: &Service) -> bool {
+        service.previous_spec.as_ref().is_some_and(|spec| {
+            let known = |id| self.tables.networks.contains_key(id);
+            spec.task.networks.iter().all(|network| known(&network.network_id))
+        })
+    }
+
+    fn roll_back(&mut self, service: &Service, message: String) {
+        let mut back = service.clone();
+        let Some(previous) = back.previous_spec.take() else { return };
+        back.spec = previous;
+        back.update_status = Some(UpdateStatus {
+            state: UpdateState::RollbackStarted,
+            started_at: self.now,
+            completed_at: None,
+            message,
+        });
+        let expected = service.spec_version;
+        self.plan.changes.push(Change::UpdateService { service: Box::new(back), expected });
+    }
+
+    /// A failure that is put up with: the slot is the new spec's, and its policy restarts it.
+    fn give_up_old(&mut self, progress: &Progress<'_, 'a>) {
+        for (attempt, old) in &progress.attempts {
+            if attempt.status.state.is_terminal() {
+                self.wish_all(old, DesiredState::Shutdown);
+            }
+        }
+    }
+
+    /// Begins as many outdated slots as may be under way at once.
+    fn take_next(&mut self, service: &Service, progress: &Progress<'_, 'a>) {
+        if progress.outdated.is_empty() {
+            return;
+        }
+        let mut room = match usize::try_from(progress.config.parallelism) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(parallelism) => parallelism.saturating_sub(progress.busy),
+        };
+        for (attempt, old) in &progress.attempts {
+            let rested = attempt.updated_at.plus(progress.config.delay);
+            let running = attempt.status.state >= TaskState::Running && old.is_empty();
+            if !running {
+                room = room.saturating_sub(1);
+            } else if self.now < rested {
+                room = room.saturating_sub(1);
+                self.plan.wake_by(rested);
+            }
+        }
+        for slot in progress.outdated.iter().take(room) {
+            let occupied = slot.tasks.iter().any(|task| task.is_live() || self.is_stopping(task));
+            let waits = occupied && !starts_first(service);
+            let desired = if waits { DesiredState::Ready } else { DesiredState::Running };
+            self.create(service, &slot.key, desired);
+        }
+    }
+
+    fn complete(&mut self, service: &Service, progress: &Progress<'_, 'a>, started_at: Timestamp) {
+        let under_way = |(attempt, old): &(&Task, Vec<&Task>)| {
+            attempt.status.state < TaskState::Running || !old.is_empty()
+        };
+        let open = progress.busy > 0 || !progress.outdated.is_empty();
+        if open || progress.attempts.iter().any(under_way) {
+            return;
+        }
+        let running = progress
+            .attempts
+            .iter()
+            .filter(|(attempt, _)| attempt.status.state == TaskState::Running)
+            .map(|(attempt, _)| attempt.updated_at.plus(progress.last_monitor()));
+        match running.max() {
+            Some(stable) if self.now < stable => self.plan.wake_by(stable),
+            Some(_) | None => {
+                let status = service.update_status.as_ref();
+                let rollback = UpdateState::RollbackStarted;
+                let (state, message) = match status.map(|status| status.state) {
+                    Some(state) if state == rollback => {
+                        (UpdateState::RollbackCompleted, "rollback completed")
+                    }
+                    Some(_) | None => (UpdateState::Completed, "update completed"),
+                };
+                self.push_status(
+                    service,
+                    UpdateStatus {
+                        state,
+                        started_at,
+                        completed_at: Some(self.now),
+                        message: message.to_owned(),
+                    },
+                );
+            }
+        }
+    }
+
+    fn set_status(&mut self, service: &Service, state: UpdateState, message: String) {
+        let status = service.update_status.as_ref();
+        let started_at = match state {
+            UpdateState::Updating => self.now,
+            UpdateState::Paused
+            | UpdateState::Completed
+            | UpdateState::RollbackStarted
+            | UpdateState::RollbackPaused
+            | UpdateState::RollbackCompleted => status.map_or(self.now, |status| status.started_at),
+        };
+        self.push_status(service, UpdateStatus { state, started_at, completed_at: None, message });
+    }
+
+    fn push_status(&mut self, service: &Service, status: UpdateStatus) {
+        self.plan.changes.push(Change::SetUpdateStatus {
+            id: service.id.clone(),
+            spec_version: service.spec_version,
+            status: Some(status),
+        });
+    }
+}
+
+impl Progress<'_, '_> {
+    /// Returns the task whose failure is one too many.
+    fn failure(&self) -> Option<&TaskId> {
+        let failures: Vec<_> =
+            (0..self.attempts.len()).filter(|index| self.counts_as_failure(*index)).collect();
+        let slots = self.attempts.len() + self.outdated.len() + self.busy;
+        let too_many = is_above(failures.len(), slots, self.config.max_failure_ratio);
+        let last = failures
+            .into_iter()
+            .map(|index| self.attempts[index].0)
+            .max_by_key(|task| (task.updated_at, &task.id))?;
+        too_many.then_some(&last.id)
+    }
+
+    /// True if the attempt ended by itself within the monitor period.
+    ///
+    /// An ended task does not tell when it had begun to run. But by the time the update had begun as
+    /// many further slots as may be under way at once, this one was done; without such a slot any
+    /// end counts.
+    fn counts_as_failure(&self, index: usize) -> bool {
+        let (attempt, _) = &self.attempts[index];
+        let failed = matches!(
+            attempt.status.state,
+            TaskState::Complete | TaskState::Failed | TaskState::Rejected
+        );
+        let ahead = usize::try_from(self.config.parallelism).unwrap_or(0);
+        let later = if ahead == 0 { None } else { self.attempts.get(index + ahead) };
+        failed
+            && later.is_none_or(|(later, _)| {
+                attempt.updated_at <= later.created_at.plus(self.config.monitor())
+            })
+    }
+
+    /// The last slot is watched a little longer where the delay is as long as the monitor period.
+    fn last_monitor(&self) -> Duration {
+        let (monitor, delay) = (self.config.monitor(), self.config.delay);
+        if delay >= monitor { delay + Duration::from_secs(1) } else { monitor }
+    }
+}
+
+fn is_above(failures: usize, slots: usize, ratio: f32) -> bool {
+    let count = |n: usize| f64::from(u32::try_from(n).unwrap_or(u32::MAX));
+    count(failures) > f64::from(ratio) * count(slots)
+}

@@ -1,0 +1,264 @@
+//! Text in, text out: who is placed where, and what the others are told.
+
+use expect_test::{Expect, expect};
+
+use super::plan;
+use crate::world::World;
+
+/// The plan of a given state; after it nothing is left to do.
+fn check(given: &str, expected: Expect) {
+    let mut world = World::given(given);
+    world.wait(1);
+    expected.assert_eq(&world.step(plan));
+    assert_eq!(world.step(plan), "", "the plan reached its goal");
+}
+
+#[test]
+fn replicas_spread_over_the_nodes() {
+    check(
+        "node n1
+         node n2
+         node n3
+         service web replicas=4
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending
+         task web.4 t4 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node
+            assign t2 to n2: scheduler assigned task to node
+            assign t3 to n3: scheduler assigned task to node
+            assign t4 to n1: scheduler assigned task to node
+        "#]],
+    );
+}
+
+#[test]
+fn fewest_tasks_of_the_service_come_before_fewest_tasks() {
+    check(
+        "node n1
+         node n2
+         service web
+         service db
+         task web.1 w1 n1 running
+         task db.1 d1 n2 running
+         task db.2 d2 n2 running
+         task web.2 w2 - pending
+         task db.3 d3 - pending",
+        expect![[r#"
+            assign d3 to n1: scheduler assigned task to node
+            assign w2 to n2: scheduler assigned task to node
+        "#]],
+    );
+}
+
+#[test]
+fn among_equals_the_emptier_node_wins() {
+    check(
+        "node n1
+         node n2
+         service web
+         service db
+         task db.1 d1 n1 running
+         task web.1 w1 - pending",
+        expect![[r#"
+            assign w1 to n2: scheduler assigned task to node
+        "#]],
+    );
+}
+
+#[test]
+fn only_ready_and_active_nodes_get_tasks() {
+    check(
+        "node n1 down
+         node n2 pause
+         node n3 drain
+         node n4 unknown
+         node n5
+         service web
+         task web.1 t1 - pending",
+        expect![[r#"
+            assign t1 to n5: scheduler assigned task to node
+        "#]],
+    );
+}
+
+#[test]
+fn a_task_without_a_node_says_why_most_refusals_first() {
+    check(
+        "node n1 down
+         node n2 label.rack=a
+         node n3 label.rack=b
+         service web constraint=node.labels.rack==c
+         task web.1 t1 - pending",
+        expect![[r#"
+            explain t1: : no suitable node (scheduling constraints not satisfied on 2 nodes; 1 node not available for new tasks)
+        "#]],
+    );
+}
+
+#[test]
+fn reservations_bound_what_a_node_takes() {
+    check(
+        "node n1 cpus=2
+         node n2 cpus=1
+         service web reserve-cpus=1
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending
+         task web.4 t4 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node
+            assign t2 to n2: scheduler assigned task to node
+            assign t3 to n1: scheduler assigned task to node
+            explain t4: : no suitable node (insufficient resources on 2 nodes)
+        "#]],
+    );
+}
+
+#[test]
+fn a_stopping_task_keeps_its_reservation_until_it_has_ended() {
+    let mut world = World::given(
+        "node n1 cpus=1
+         service web reserve-cpus=1
+         task web.1 t1 n1 running desired=shutdown
+         task web.1 t2 - pending",
+    );
+    expect![[r#"
+        explain t2: : no suitable node (insufficient resources on 1 node)
+    "#]]
+    .assert_eq(&world.step(plan));
+    world.report("t1", "shutdown");
+    expect![[r#"
+        assign t2 to n1: scheduler assigned task to node
+    "#]]
+    .assert_eq(&world.step(plan));
+}
+
+#[test]
+fn constraints_and_platforms_choose_nodes() {
+    check(
+        "node n1 label.rack=a
+         node n2 label.rack=b
+         service web constraint=node.labels.rack==B arch=amd64
+         service arm arch=aarch64
+         task web.1 t1 - pending
+         task arm.1 t2 - pending",
+        expect![[r#"
+            explain t2: : no suitable node (unsupported platform on 2 nodes)
+            assign t1 to n2: scheduler assigned task to node
+        "#]],
+    );
+}
+
+#[test]
+fn a_host_port_is_served_once_per_node() {
+    check(
+        "node n1
+         node n2
+         service web publish=80:80@host
+         service udp publish=80:80/udp@host
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending
+         task udp.1 u1 - pending",
+        expect![[r#"
+            assign u1 to n1: scheduler assigned task to node
+            assign t1 to n2: scheduler assigned task to node
+            assign t2 to n1: scheduler assigned task to node
+            explain t3: : no suitable node (host-mode port already in use on 2 nodes)
+        "#]],
+    );
+}
+
+#[test]
+fn replicas_per_node_are_bounded() {
+    check(
+        "node n1
+         node n2
+         service web max-per-node=1
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node
+            assign t2 to n2: scheduler assigned task to node
+            explain t3: : no suitable node (max replicas per node limit exceed)
+        "#]],
+    );
+}
+
+#[test]
+fn a_node_where_the_service_keeps_failing_comes_last() {
+    let failures = |count: usize| {
+        let mut text = "node n1\nnode n2\nservice web\ntask web.1 w1 n2 running\n".to_owned();
+        for i in 0..count {
+            text += &format!("task web.2 f{i} n1 failed\n");
+        }
+        text + "task web.2 w2 - pending at=1"
+    };
+    let place = |count: usize, seconds: u64| {
+        let mut world = World::given(&failures(count));
+        world.wait(seconds);
+        world.step(plan)
+    };
+    assert!(place(4, 1).starts_with("assign w2 to n1"));
+    assert!(place(5, 1).starts_with("assign w2 to n2"));
+    assert!(place(5, 301).starts_with("assign w2 to n1"), "forgotten by then");
+}
+
+#[test]
+fn a_global_task_is_confirmed_on_its_node_only() {
+    check(
+        "node n1
+         node n2 pause
+         service agent global
+         task agent.x t1 n1 pending
+         task agent.x t2 n2 pending",
+        expect![[r#"
+            assign t1 to n1: scheduler confirmed task can run on preassigned node
+            explain t2: : no suitable node (1 node not available for new tasks)
+        "#]],
+    );
+}
+
+#[test]
+fn preferences_give_each_label_value_an_equal_share() {
+    check(
+        "node n1 label.dc=east
+         node n2 label.dc=east
+         node n3 label.dc=west
+         service web spread=node.labels.dc
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending
+         task web.4 t4 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node
+            assign t2 to n3: scheduler assigned task to node
+            assign t3 to n2: scheduler assigned task to node
+            assign t4 to n3: scheduler assigned task to node
+        "#]],
+    );
+}
+
+#[test]
+fn a_task_wished_to_end_is_not_placed() {
+    check(
+        "node n1
+         service web
+         task web.1 t1 - pending desired=shutdown",
+        expect![""],
+    );
+}
+
+#[test]
+fn without_nodes_there_is_nothing_to_count() {
+    check(
+        "service web
+         task web.1 t1 - pending",
+        expect![[r#"
+            explain t1: : no suitable node
+        "#]],
+    );
+}
