@@ -65,9 +65,9 @@ impl<'a> Pass<'a> {
             // `control` refuses jobs, so there is none to look after.
             ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => return,
         };
-        let (touched, quiet): (Vec<_>, Vec<_>) =
-            kept.into_iter().partition(|slot| self.tend(service, slot));
-        self.update(service, &quiet, touched.is_empty());
+        let tended: Vec<_> =
+            kept.into_iter().map(|slot| (self.tend(service, &slot), slot)).collect();
+        self.update(service, &tended);
     }
 
     /// Makes a task for the service's present spec.

@@ -76,8 +76,6 @@ fn scaling_sets_no_update_status() {
     });
     expect![[r#"
         create web.2 #1 running nginx
-        update web updating: update in progress
-        wake in 5s
     "#]]
     .assert_eq(&world.step(plan));
 }
@@ -92,7 +90,6 @@ fn a_failed_task_gets_a_successor_that_starts_after_the_delay() {
     "#]]
     .assert_eq(&world.step(plan));
     expect![[r#"
-        update web updating: update in progress
         wake in 5s
     "#]]
     .assert_eq(&world.step(plan));
@@ -222,7 +219,6 @@ fn a_drained_node_gives_its_tasks_up_one_stopping_before_the_other_starts() {
     "#]]
     .assert_eq(&world.step(plan));
     expect![[r#"
-        update web updating: update in progress
         wake in 60s
     "#]]
     .assert_eq(&world.step(plan));
@@ -350,10 +346,10 @@ fn an_update_replaces_one_slot_at_a_time_and_completes_after_the_monitor_period(
         -- #1 preparing
         -- #1 ready
         wish t1 shutdown
-        create web.2 #2 ready nginx
         -- t1 shutdown
         wish #1 running
         -- #1 running
+        create web.2 #2 ready nginx
         -- #2 ready
         wish t2 shutdown
         -- t2 shutdown
@@ -361,7 +357,8 @@ fn an_update_replaces_one_slot_at_a_time_and_completes_after_the_monitor_period(
         -- #2 running
         wake in 5s
         update web completed: update completed
-    "#]].assert_eq(&log);
+    "#]]
+    .assert_eq(&log);
 }
 
 /// Allocates and assigns a created task.
@@ -525,10 +522,10 @@ fn a_failing_rollback_pauses() {
         let status = service.update_status.as_mut().unwrap();
         status.state = swarmnet_model::UpdateState::RollbackStarted;
     });
-    world.step(plan);
     expect![[r#"
+        create web.1 #1 ready nginx
+        wish t2 shutdown
         update web rollback_paused: rollback paused due to failure or early termination of task t2
-        wake in 5s
     "#]]
     .assert_eq(&world.step(plan));
 }

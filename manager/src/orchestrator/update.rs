@@ -63,9 +63,9 @@ struct Progress<'s, 'a> {
 }
 
 impl<'a> Pass<'a> {
-    /// Starts, continues or ends the update of a service. `slots` are those that need nothing else
-    /// now; `settled` tells whether these are all.
-    pub(super) fn update(&mut self, service: &Service, slots: &[Slot<'a>], settled: bool) {
+    /// Starts, continues or ends the update of a service. Slots come with whether this pass has
+    /// planned something for them already.
+    pub(super) fn update(&mut self, service: &Service, slots: &[(bool, Slot<'a>)]) {
         let state = service.update_status.as_ref().map(|status| status.state);
         let started_at = match (state, &service.update_status) {
             (Some(UpdateState::Paused | UpdateState::RollbackPaused), _) => return,
@@ -78,7 +78,7 @@ impl<'a> Pass<'a> {
                     Place::Attempted { old, .. } => !old.is_empty(),
                     Place::Current => false,
                 };
-                if !slots.iter().any(outdated) {
+                if !slots.iter().any(|(tended, slot)| !tended && outdated(slot)) {
                     return;
                 }
                 self.set_status(service, UpdateState::Updating, "update in progress".to_owned());
@@ -93,7 +93,7 @@ impl<'a> Pass<'a> {
         }
         self.give_up_old(&progress);
         self.take_next(service, &progress);
-        if settled {
+        if !slots.iter().any(|(tended, _)| *tended) {
             self.complete(service, &progress, started_at);
         }
     }
@@ -119,16 +119,16 @@ impl<'a> Pass<'a> {
     fn progress<'s>(
         &self,
         service: &Service,
-        slots: &'s [Slot<'a>],
+        slots: &'s [(bool, Slot<'a>)],
         started_at: Timestamp,
     ) -> Progress<'s, 'a> {
         let config = config(service);
         let mut progress = Progress { outdated: Vec::new(), attempts: Vec::new(), busy: 0, config };
-        for slot in slots {
+        for (tended, slot) in slots {
             match self.place(service, slot, started_at) {
-                Place::Outdated => progress.outdated.push(slot),
+                Place::Outdated if !tended => progress.outdated.push(slot),
                 Place::Attempted { attempt, old } => progress.attempts.push((attempt, old)),
-                Place::Busy => progress.busy += 1,
+                Place::Outdated | Place::Busy => progress.busy += 1,
                 Place::Current => {}
             }
         }
