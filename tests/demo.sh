@@ -26,6 +26,14 @@ on() { # host, command: shows and runs it there
     "$LAB" exec "$host" -- "$@"
 }
 
+capture() { # like `on`, and keeps what it printed in $shown
+    local host=$1
+    shift
+    printf '\n%s$ %s\n' "$host" "$*"
+    shown=$("$LAB" exec "$host" -- "$@")
+    printf '%s\n' "$shown"
+}
+
 quiet() { # host, command: runs it there without a word, for checks
     local host=$1
     shift
@@ -46,8 +54,8 @@ wait_for() { # what, command: until it succeeds
     done
 }
 
-expect() { # text, pattern: the text was shown already
-    grep -Eq -- "$2" <<<"$1" || fail "expected to see: $2"
+expect() { # pattern: was in what `capture` showed
+    grep -Eq -- "$1" <<<"$shown" || fail "expected to see: $1"
 }
 
 page() { quiet "$1" curl --silent --fail --max-time 5 "$2"; }
@@ -58,7 +66,7 @@ three_ready() { [ "$(ready_nodes)" = 3 ]; }
 old_task_is_shut_down() {
     quiet master docker service ps webserver --format '{{.CurrentState}}' | grep -q ^Shutdown
 }
-tasks() { "$LAB" engine "$1" -- ps --all --quiet --filter label=com.docker.swarm.service.name; }
+tasks() { "$LAB" engine "$1" -- ps --all --quiet --filter label=com.docker.swarm.task.id; }
 no_tasks() { local n; for n in "${NODES[@]}"; do [ -z "$(tasks "$n")" ] || return 1; done; }
 
 visit() { # from host, url: shows the page's title, as soon as there is one
@@ -70,6 +78,7 @@ visit() { # from host, url: shows the page's title, as soon as there is one
 finish() {
     local status=$?
     trap - EXIT INT TERM
+    [ "$status" -eq 0 ] || printf '\nthe demo ended with status %s at: %s\n' "$status" "$title" >&2
     if [ "$status" -ne 0 ] && [ -d /var/lib/swarmnet-lab/default ]; then
         for node in "${NODES[@]}"; do
             printf '\n-- the end of %s'\''s daemon log\n' "$node" >&2
@@ -104,18 +113,16 @@ printf '\n$ %s up\n' "$LAB"
 "$LAB" up
 
 step "a swarm"
-init=$(on master docker swarm init --advertise-addr 10.20.20.100)
-echo "$init"
-expect "$init" 'docker swarm join --token SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25} 10\.20\.20\.100:2377'
+capture master docker swarm init --advertise-addr 10.20.20.100
+expect 'docker swarm join --token SWMTKN-1-[0-9a-z]{50}-[0-9a-z]{25} 10\.20\.20\.100:2377'
 on master docker swarm join-token worker
 on master docker swarm join-token manager
 token=$(quiet master docker swarm join-token --quiet worker)
 on node01 docker swarm join --token "$token" 10.20.20.100:2377
 on node02 docker swarm join --token "$token" 10.20.20.100:2377
 wait_for "three ready nodes" three_ready
-nodes=$(on master docker node ls)
-echo "$nodes"
-expect "$nodes" '\* +master +Ready +Active +Leader +[0-9]+\.'
+capture master docker node ls
+expect '\* +master +Ready +Active +Leader +[0-9]+\.'
 
 step "a service"
 on master docker service create --name webserver nginx
@@ -126,12 +133,11 @@ step "a published port: a new task takes the place of the old one"
 on master docker service update --publish-add 80 webserver
 wait_for "the old task is shut down" old_task_is_shut_down
 on master docker service ps webserver
-pretty=$(on master docker service inspect --pretty webserver)
-echo "$pretty"
-expect "$pretty" '[Mm]ode:? *=? *vip'
-expect "$pretty" 'PublishedPort *= *30000'
-expect "$pretty" 'TargetPort *= *80'
-expect "$pretty" 'PublishMode *= *ingress'
+capture master docker service inspect --pretty webserver
+expect 'Endpoint Mode:[[:space:]]*vip'
+expect 'PublishedPort *= *30000'
+expect 'TargetPort *= *80'
+expect 'PublishMode *= *ingress'
 
 step "every node answers, though only one runs the task"
 node=$(quiet master docker service ps webserver --filter desired-state=running --format '{{.Node}}')

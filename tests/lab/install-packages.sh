@@ -32,6 +32,8 @@ need docker.io dockerd
 need docker-registry docker-registry
 need nginx-light nginx
 need busybox-static busybox
+# The other busybox package needs libraries that a container of its own has not.
+if ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'; then missing+=(busybox-static); fi
 
 if [ ${#missing[@]} -eq 0 ]; then
     echo "Debian packages: all present"

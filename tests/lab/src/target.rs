@@ -74,7 +74,8 @@ fn act_on_host(lab: &Lab, spec: &Spec, host: &Host, action: Action) -> Result<()
     let owner = owner(lab, std::slice::from_ref(name), format!("{}/{name}", lab.cgroup()));
     match action {
         Action::Stop => {
-            for service in [Service::Daemon, Service::Engine, Service::Registry] {
+            // The engine first: while it ends, it calls the daemon's plugin for each container.
+            for service in [Service::Engine, Service::Daemon, Service::Registry] {
                 if control::status(lab, name).is_some_and(|all| all.contains_key(&service)) {
                     ask(lab, name, Request::Stop(service))?;
                 }

@@ -61,7 +61,7 @@ pub(crate) fn up(lab: &Lab, wanted: &Wanted) -> Result<()> {
     }
     let spec = plan(wanted)?;
     let whoami = beside_this_program("whoami")?;
-    let storage = images::ensure(&whoami)?;
+    let images = images::ensure(&whoami)?;
     spec.save(lab)?;
     fs::create_dir_all(lab.docker_config())?;
     prepare_tools(lab, &whoami)?;
@@ -70,7 +70,8 @@ pub(crate) fn up(lab: &Lab, wanted: &Wanted) -> Result<()> {
     for host in &spec.hosts {
         machine::prepare_disk(lab, &spec, host)?;
     }
-    images::copy(&storage, &service::registry_storage(lab))?;
+    images.copy(&service::registry_storage(lab))?;
+    drop(images);
     // One after the other: each host begins as a copy of the machine's mounts, without its
     // neighbours' still growing ones.
     for host in &spec.hosts {

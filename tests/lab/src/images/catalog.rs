@@ -59,11 +59,8 @@ pub(super) fn sources(whoami: &Path) -> Result<Vec<PathBuf>> {
 /// Makes all images from their sources, as a registry's storage in `dir/registry`.
 pub(super) fn build(sources: &[PathBuf], dir: &Path) -> Result<()> {
     let (whoami, system) = sources.split_last().context("no sources")?;
-    ensure!(
-        libraries(whoami)?.is_empty(),
-        "{} is not static: build it with: make build",
-        whoami.display()
-    );
+    require_static(whoami, "make build")?;
+    require_static(Path::new(BUSYBOX), "make deps")?;
     let base = layer::pack(dir, "base", |root| stage_base(root, whoami))?;
     let nginx = layer::pack(dir, "nginx", |root| stage_nginx(root, &system[1..]))?;
     // In this image only: elsewhere `whoami` is busybox's, which tells the user's name.
@@ -148,6 +145,12 @@ fn install(source: &Path, target: &Path) -> Result<()> {
     fs::copy(source, target)
         .map(drop)
         .with_context(|| format!("copying {} to {}", source.display(), target.display()))
+}
+
+fn require_static(program: &Path, remedy: &str) -> Result<()> {
+    let libraries = libraries(program)?;
+    ensure!(libraries.is_empty(), "{} is not static; try: {remedy}", program.display());
+    Ok(())
 }
 
 /// Returns the shared libraries a program needs, its loader included; none if it is static.

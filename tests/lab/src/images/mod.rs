@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use nix::fcntl::Flock;
 use sha2::{Digest as _, Sha256};
 
 pub(crate) use catalog::NAMES;
@@ -24,17 +25,23 @@ use crate::spec::lock_file;
 const FORMAT: &str = "3";
 const CACHE_VARIABLE: &str = "SWARMNET_LAB_CACHE";
 
-/// Returns a registry storage directory that holds all images, making it if it is not cached.
-pub(crate) fn ensure(whoami: &Path) -> Result<PathBuf> {
+/// The storage of a registry that holds all images; nobody changes it until this is dropped.
+pub(crate) struct Images {
+    storage: PathBuf,
+    _guard: Flock<fs::File>,
+}
+
+/// Returns all images, making them if they are not cached.
+pub(crate) fn ensure(whoami: &Path) -> Result<Images> {
     ensure!(whoami.is_file(), "{} is missing: build it with: make build", whoami.display());
     let cache = cache_dir()?;
     fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-    let _guard = lock_file(&cache.join("lock"), "another lab that makes the images")?;
+    let guard = lock_file(&cache.join("lock"), "another lab that makes the images")?;
     let sources = catalog::sources(whoami)?;
     let dir = cache.join(key(&sources)?);
     let storage = dir.join("registry");
     if storage.is_dir() {
-        return Ok(storage);
+        return Ok(Images { storage, _guard: guard });
     }
     eprintln!("making the images in {}", dir.display());
     remove_others(&cache)?;
@@ -42,13 +49,15 @@ pub(crate) fn ensure(whoami: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&unfinished)?;
     catalog::build(&sources, &unfinished).context("making the images")?;
     fs::rename(&unfinished, &dir).context("keeping the images")?;
-    Ok(storage)
+    Ok(Images { storage, _guard: guard })
 }
 
-/// Copies the storage for one lab: pushes and faults of that lab must not reach the cache.
-pub(crate) fn copy(storage: &Path, target: &Path) -> Result<()> {
-    let _absent = fs::remove_dir_all(target);
-    run("cp", &["-r".as_ref(), storage.as_os_str(), target.as_os_str()]).map(drop)
+impl Images {
+    /// Copies the storage for one lab: pushes and faults of that lab must not reach the cache.
+    pub(crate) fn copy(&self, target: &Path) -> Result<()> {
+        let _absent = fs::remove_dir_all(target);
+        run("cp", &["-r".as_ref(), self.storage.as_os_str(), target.as_os_str()]).map(drop)
+    }
 }
 
 /// Returns `target/lab-images` for a binary in a Cargo target directory, else `/var/cache`.
