@@ -10,9 +10,26 @@ use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::{NodeId, NodeView, Task, TaskId};
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::balancer::conntrack;
+use crate::ingress::firewall;
+use crate::inputs::task_mtu;
+use crate::loader::{LoadError, Loader};
+use crate::netlink::NetlinkError;
+use crate::pass::Passes;
+use crate::plugin::journal::{Journal, JournalFile};
+use crate::plugin::wire_up::Plugin;
+use crate::plugin::{networks, server};
+use crate::reconcile::{self, Channels, Command, Told};
 use crate::task::networks::{PrepareError, STORED_GENERATION, TaskNetworks, Wiring};
+
+/// Joins and leaves that wait for the loop; the engine makes one network of a container at a time.
+const COMMANDS_MAX: usize = 64;
+/// Name of the plugin journal below the agent's state directory.
+const JOURNAL: &str = "plugin.json";
 
 /// How programs are put on devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +57,23 @@ pub struct DataPlaneConfig {
     pub gateway_pool: Ipv4Network,
 }
 
+/// Where on this machine the data plane lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub loader: Loader,
+    pub cgroup2: Option<PathBuf>,
+    pub pool: Ipv4Network,
+}
+
 impl DataPlaneConfig {
+    fn places(&self) -> Places {
+        Places {
+            loader: Loader { bpffs: self.bpffs.clone(), attach: self.attach },
+            cgroup2: self.cgroup2.clone(),
+            pool: self.gateway_pool,
+        }
+    }
+
     /// Default of `gateway_pool`: inside 172.16/12, beside the ranges Docker takes by itself.
     pub const GATEWAY_POOL: &'static str = "172.31.240.0/20";
 }
@@ -48,8 +81,16 @@ impl DataPlaneConfig {
 /// Why the data plane did not start or did not go.
 #[derive(Debug, thiserror::Error)]
 pub enum DataPlaneError {
-    #[error("reading the plugin journal")]
-    Journal(#[source] std::io::Error),
+    #[error("reading the data plane's files")]
+    State(#[source] std::io::Error),
+    #[error("opening netlink")]
+    Netlink(#[from] NetlinkError),
+    #[error("reading the network namespace's cookie (Linux 5.14 or later is needed)")]
+    Cookie(#[source] std::io::Error),
+    #[error("loading the eBPF programs")]
+    Load(#[from] LoadError),
+    #[error("taking the data plane down: {reason}")]
+    Teardown { reason: String },
     #[error("the data plane has stopped")]
     Stopped,
 }
@@ -57,7 +98,18 @@ pub enum DataPlaneError {
 /// Handle to the running data plane; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DataPlane {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    told: watch::Sender<Option<Told>>,
+    commands: mpsc::Sender<Command>,
     applied: watch::Receiver<u64>,
+    journal: Arc<JournalFile>,
+    pool: Ipv4Network,
+    stop: CancellationToken,
+    tasks: TaskTracker,
 }
 
 /// The data plane of one node as tasks and session use it.
@@ -90,55 +142,123 @@ impl Wiring for NodeWiring {
 impl DataPlane {
     /// Starts the plugin server and the reconcile loop; both serve outside a swarm too.
     ///
+    /// The plugin answers before the programs are loaded: an engine that is booting waits for it.
+    ///
     /// # Errors
     /// `DataPlaneError` says what is missing on this machine.
-    #[expect(clippy::unused_async, reason = "the signature others build against")]
-    pub async fn start(_config: DataPlaneConfig) -> Result<Self, DataPlaneError> {
-        Err(DataPlaneError::Stopped)
+    pub async fn start(config: DataPlaneConfig) -> Result<Self, DataPlaneError> {
+        let directory = config.state_dir.join("agent");
+        let places = config.places();
+        let boot_id = boot_id().map_err(DataPlaneError::State)?;
+        let journal = JournalFile::open(directory.join(JOURNAL), &boot_id);
+        let journal = Arc::new(journal.map_err(DataPlaneError::State)?);
+        let (told, told_by) = watch::channel(None);
+        let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
+        let (applied_to, applied) = watch::channel(0);
+        let (mtu, mtu_of) = watch::channel(task_mtu(None, None));
+        let (firewall, firewall_of) = watch::channel(None);
+        let inner = Inner {
+            told,
+            commands: commands.clone(),
+            applied,
+            journal: Arc::clone(&journal),
+            pool: config.gateway_pool,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        let plane = Self { inner: Arc::new(inner) };
+        let plugin = Plugin {
+            journal: Arc::clone(&journal),
+            told: told_by.clone(),
+            commands,
+            mtu: mtu_of,
+        };
+        let stop = &plane.inner.stop;
+        let tasks = &plane.inner.tasks;
+        tasks.spawn(server::run(config.plugin_listener, Arc::new(plugin), stop.child_token()));
+        let load = Passes::start(&directory, places, journal, firewall, mtu).await;
+        let passes = match load {
+            Ok(passes) => passes,
+            Err(error) => {
+                plane.shutdown().await;
+                return Err(error);
+            }
+        };
+        let flows = passes.loaded_maps();
+        let channels = Channels { told: told_by, commands: commanded, applied: applied_to };
+        tasks.spawn(reconcile::run(passes, channels, stop.child_token()));
+        tasks.spawn(firewall::run(firewall_of, stop.child_token()));
+        tasks.spawn(conntrack::run(flows, stop.child_token()));
+        Ok(plane)
     }
 
     /// Hands over a newer view; `complete` is false for one read from disk: nothing may be removed.
     pub fn set_view(
         &self,
-        _node_id: NodeId,
-        _generation: u64,
-        _view: Arc<NodeView>,
-        _complete: bool,
+        node_id: NodeId,
+        generation: u64,
+        view: Arc<NodeView>,
+        complete: bool,
     ) {
+        self.inner.told.send_replace(Some(Told { node_id, generation, view, complete }));
     }
 
     /// Returns the generation that is fully written to the kernel.
     pub fn applied(&self) -> watch::Receiver<u64> {
-        self.applied.clone()
+        self.inner.applied.clone()
     }
 
     /// Returns the engine networks of a task and reserves its node-local address.
     ///
     /// # Errors
     /// `PrepareError`; `is_temporary` tells whether to try again.
-    #[expect(clippy::unused_async, reason = "the signature others build against")]
     pub async fn prepare(
         &self,
-        _task: &Task,
-        _view: &NodeView,
+        task: &Task,
+        view: &NodeView,
     ) -> Result<TaskNetworks, PrepareError> {
-        Err(PrepareError::NoGatewayAddress)
+        let mut networks = networks::overlays(task, view)?;
+        let pool = self.inner.pool;
+        let gateway = if networks::needs_gateway(task, view) {
+            let reserve = |journal: &mut Journal| journal.reserve_gateway(&task.id, pool);
+            let address = self.inner.journal.update(reserve).map_err(PrepareError::Journal)?;
+            Some(address.ok_or(PrepareError::NoGatewayAddress)?)
+        } else {
+            None
+        };
+        networks.extend(gateway.map(|address| networks::gateway(&task.id, address, pool)));
+        Ok(TaskNetworks { networks, gateway })
     }
 
     /// Forgets what was reserved for a task.
-    #[expect(clippy::unused_async, reason = "the signature others build against")]
-    pub async fn release(&self, _task: &TaskId) {}
+    pub async fn release(&self, task: &TaskId) {
+        if let Err(error) = self.inner.journal.update(|journal| journal.gateways.remove(task)) {
+            tracing::warn!(%error, task.id = %task, "writing the plugin journal");
+        }
+    }
 
     /// Stops loops and server; the kernel's state stays, packets keep flowing.
-    #[expect(clippy::unused_async, reason = "the signature others build against")]
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
 
     /// Takes down everything of ours: the node has left the swarm.
     ///
     /// # Errors
     /// `DataPlaneError` names what could not be removed.
-    #[expect(clippy::unused_async, reason = "the signature others build against")]
     pub async fn remove_all(&self) -> Result<(), DataPlaneError> {
-        Ok(())
+        self.inner.told.send_replace(None);
+        let (reply, answer) = oneshot::channel();
+        let command = Command::RemoveAll { reply };
+        self.inner.commands.send(command).await.map_err(|_| DataPlaneError::Stopped)?;
+        let removed = answer.await.map_err(|_| DataPlaneError::Stopped)?;
+        removed.map_err(|reason| DataPlaneError::Teardown { reason })
     }
+}
+
+/// Changes with every boot: devices and pins do not survive one.
+fn boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }

@@ -1,1 +1,60 @@
-//! Placeholder until its part lands.
+//! Published ports: on the uplinks, from the host itself, and towards tasks of this node.
+//!
+//! Owns: the programs on uplinks, the pair `swn-host`/`swn-hostp` with its route and neighbour, the
+//! maps `ports`, `mesh_local`, `local_addrs`, `conf` and the uplinks in `ifaces`; placeholder
+//! sockets and reserved local ports; the firewall rules for the way out. Does not own: backends.
+//!
+//! A published port needs no listener: a placeholder socket, bound and not listening, keeps other
+//! programs from taking the port. Inspect: `swarmnet debug ingress`, `nft list table ip swarmnet`.
+
+pub mod apply;
+pub mod desired;
+pub mod firewall;
+pub mod observe;
+pub mod placeholder;
+pub mod plan;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+use swarmnet_ebpf::abi::{Be32, ConfValue, Iface, MeshKey, MeshTarget, Port, PortKey};
+
+use crate::netlink::link::Mac;
+
+/// Host end of the pair that brings host processes into the mesh.
+pub const HOST_DEVICE: &str = "swn-host";
+/// Mesh end of the pair, which carries the program.
+pub const HOST_PEER: &str = "swn-hostp";
+/// MAC of the host end.
+pub const HOST_MAC: Mac = [0x02, 0x73, 0x77, 0x6e, 0x00, 0x02];
+/// MTU of the pair: between processes of one host only the address family limits a packet.
+pub const HOST_MTU: u32 = 65_535;
+
+/// Everything ingress needs in the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct State {
+    /// Node-wide settings; `None` until the devices exist.
+    pub conf: Option<ConfValue>,
+    pub pair: Option<Pair>,
+    /// Devices with our uplink program, by index.
+    pub uplinks: BTreeMap<u32, String>,
+    /// What the programs know of them.
+    pub uplink_ifaces: BTreeMap<u32, Iface>,
+    pub local_addrs: BTreeMap<Be32, u32>,
+    pub mesh_local: BTreeMap<MeshKey, MeshTarget>,
+    pub ports: BTreeMap<PortKey, Port>,
+    /// Held by a socket of ours: (protocol number, port).
+    pub held: BTreeSet<(u8, u16)>,
+    /// Not used by the kernel for outgoing connections, on our behalf.
+    pub reserved: BTreeSet<u16>,
+    /// True if the host forwards packets.
+    pub forwarding: bool,
+}
+
+/// The mesh-self pair: up, programmed, and routed to with this source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    pub up: bool,
+    pub program: bool,
+    pub source: Option<Ipv4Addr>,
+}

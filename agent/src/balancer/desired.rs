@@ -1,0 +1,160 @@
+//! Pure: services and backends of the view → map entries and slots.
+
+use swarmnet_ebpf::abi::{self, Backend, Be32};
+use swarmnet_model::TaskId;
+use swarmnet_model::view::{self, BackendState, NetworkItem};
+
+use super::{ServiceEntry, State, maglev};
+use crate::inputs::Inputs;
+use crate::netlink::link::Link;
+use crate::numbers::{BackendKey, ServiceKey};
+use crate::plugin::journal::Endpoint;
+
+/// Returns services with their active backends; draining ones are entries without a slot.
+pub fn desired(inputs: &Inputs) -> State {
+    let mut state = State { sockets: inputs.has_cgroup2, ..State::default() };
+    for backend in inputs.backends().filter(|b| b.state != BackendState::Placed) {
+        add_vip_backends(inputs, backend, &mut state);
+        add_mesh_backend(inputs, backend, &mut state);
+    }
+    add_vips(inputs, &mut state);
+    add_mesh(inputs, &mut state);
+    add_host_ports(inputs, &mut state);
+    state
+}
+
+fn add_vip_backends(inputs: &Inputs, backend: &view::Backend, state: &mut State) {
+    let Some(node) = inputs.node_index(&backend.node_id) else { return };
+    for attachment in &backend.attachments {
+        let Some(network) = inputs.network(&attachment.network_id) else { continue };
+        let vni = network.vni.get();
+        let place = if node == 0 {
+            let Some(local) = local(inputs, &backend.task_id, vni) else { continue };
+            place(local)
+        } else {
+            Backend { addr: Be32::new(attachment.address.ip()), node, ..Backend::default() }
+        };
+        let Some(id) = backend_id(inputs, &backend.task_id, vni) else { continue };
+        let (state_of, kind) = (map_state(backend.state), abi::BE_VIP);
+        state.backends.insert(id, Backend { vni, state: state_of, kind, ..place });
+    }
+}
+
+fn add_mesh_backend(inputs: &Inputs, backend: &view::Backend, state: &mut State) {
+    let Some(node) = inputs.node_index(&backend.node_id) else { return };
+    let place = if node == 0 {
+        let Some(local) = inputs.gateway_of(&backend.task_id) else { return };
+        place(local)
+    } else {
+        let Some(gateway) = backend.gateway else { return };
+        Backend { addr: Be32::new(gateway), node, ..Backend::default() }
+    };
+    if let Some(id) = backend_id(inputs, &backend.task_id, abi::VNI_HOST) {
+        let (state_of, kind) = (map_state(backend.state), abi::BE_MESH);
+        state.backends.insert(id, Backend { state: state_of, kind, ..place });
+    }
+}
+
+fn add_vips(inputs: &Inputs, state: &mut State) {
+    for service in inputs.services() {
+        for vip in &service.vips {
+            let key = ServiceKey::Vip(service.id.clone(), vip.network_id.clone());
+            let found = inputs.network(&vip.network_id).zip(inputs.numbers.services.get(&key));
+            let Some((network, index)) = found else { continue };
+            let entry = ServiceEntry {
+                vni: network.vni.get(),
+                vip: Be32::new(vip.address.ip()),
+                vip_slots: vip_slots(inputs, service, network, state),
+                mesh_slots: Vec::new(),
+            };
+            state.services.insert(*index, entry);
+        }
+    }
+}
+
+fn vip_slots(
+    inputs: &Inputs,
+    service: &view::ServiceItem,
+    network: &NetworkItem,
+    state: &State,
+) -> Vec<u32> {
+    let active = active(inputs, service);
+    let ids = active.filter_map(|task| backend_id(inputs, task, network.vni.get()));
+    ids.filter(|id| state.backends.contains_key(id)).collect()
+}
+
+fn add_mesh(inputs: &Inputs, state: &mut State) {
+    for service in inputs.services().filter(|service| !service.ports.is_empty()) {
+        let key = ServiceKey::Mesh(service.id.clone());
+        let Some(index) = inputs.numbers.services.get(&key) else { continue };
+        let tasks: Vec<(&TaskId, u32)> = active(inputs, service)
+            .filter_map(|task| Some((task, backend_id(inputs, task, abi::VNI_HOST)?)))
+            .filter(|(_, id)| state.backends.contains_key(id))
+            .collect();
+        let entry = ServiceEntry { mesh_slots: mesh_slots(&tasks), ..ServiceEntry::default() };
+        state.services.insert(*index, entry);
+    }
+}
+
+fn mesh_slots(tasks: &[(&TaskId, u32)]) -> Vec<u32> {
+    let names: Vec<_> = tasks.iter().map(|(task, _)| *task).collect();
+    let table = maglev::table(&names);
+    table.into_iter().filter_map(|index| tasks.get(index)).map(|(_, id)| *id).collect()
+}
+
+/// Host-mode ports serve as soon as the task is wired: they are the business of this node alone.
+fn add_host_ports(inputs: &Inputs, state: &mut State) {
+    for task in inputs.tasks().filter(|task| !Inputs::host_ports(task).is_empty()) {
+        let id = &task.task.id;
+        let Some(gateway) = inputs.gateway_of(id).filter(|_| !task.task.desired_state.is_terminal())
+        else {
+            continue;
+        };
+        let key = ServiceKey::Host(id.clone());
+        let numbers = inputs.numbers.services.get(&key);
+        let Some((index, backend)) = numbers.zip(backend_id(inputs, id, abi::VNI_HOST)) else {
+            continue;
+        };
+        let (be_state, kind) = (abi::BE_ACTIVE, abi::BE_MESH);
+        let value = Backend { state: be_state, kind, ..place(gateway) };
+        state.backends.entry(backend).or_insert(value);
+        let mesh_slots = mesh_slots(&[(id, backend)]);
+        state.services.insert(*index, ServiceEntry { mesh_slots, ..ServiceEntry::default() });
+    }
+}
+
+/// Ordered by task id, as the view is.
+fn active<'a>(
+    inputs: &'a Inputs,
+    service: &'a view::ServiceItem,
+) -> impl Iterator<Item = &'a TaskId> {
+    inputs
+        .backends()
+        .filter(|b| b.service_id == service.id && b.state == BackendState::Active)
+        .map(|b| &b.task_id)
+}
+
+fn backend_id(inputs: &Inputs, task: &TaskId, vni: u32) -> Option<u32> {
+    inputs.numbers.backends.get(&BackendKey { task: task.clone(), vni }).copied()
+}
+
+fn local<'a>(inputs: &'a Inputs, task: &TaskId, vni: u32) -> Option<(&'a Endpoint, &'a Link)> {
+    inputs.local_endpoints().find(|(e, _)| !e.is_gateway() && e.vni == vni && e.task == *task)
+}
+
+fn place((endpoint, link): (&Endpoint, &Link)) -> Backend {
+    Backend {
+        addr: Be32::new(endpoint.address.ip()),
+        ifindex: link.index,
+        lidx: endpoint.lidx,
+        mac: endpoint.mac,
+        ..Backend::default()
+    }
+}
+
+fn map_state(state: BackendState) -> u8 {
+    match state {
+        BackendState::Placed | BackendState::Draining => abi::BE_DRAINING,
+        BackendState::Active => abi::BE_ACTIVE,
+    }
+}

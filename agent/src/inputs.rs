@@ -1,0 +1,217 @@
+//! Pure: what one pass of the data plane works from, and the questions its planners ask of it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ipnetwork::Ipv4Network;
+use swarmnet_ebpf::abi;
+use swarmnet_model::defaults::DATA_PATH_PORT;
+use swarmnet_model::view::{AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem};
+use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, PublishMode, TaskId};
+
+use crate::netlink::link::Link;
+use crate::netlink::snapshot::Snapshot;
+use crate::numbers::{BackendKey, Numbers, ServiceKey, Wanted};
+use crate::plugin::journal::{Endpoint, Journal, device_names};
+
+/// Bytes that a VXLAN header with an IPv4 underlay takes from the MTU.
+const VXLAN_OVERHEAD: u32 = 50;
+/// MTU of the underlay when the device that holds the node's address is not known yet.
+const UNDERLAY_MTU: u32 = 1_500;
+/// Smallest MTU IPv4 allows on a link (RFC 791).
+const MTU_MIN: u32 = 68;
+
+/// What the managers and the engine have told, and what the host looks like.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    pub node_id: NodeId,
+    pub view: Arc<NodeView>,
+    pub journal: Journal,
+    pub pool: Ipv4Network,
+    pub snapshot: Snapshot,
+    /// Namespace cookies of sandboxes, by sandbox path; a missing one is not made yet.
+    pub cookies: BTreeMap<PathBuf, u64>,
+    pub host_cookie: u64,
+    pub numbers: Numbers,
+    /// True if there is a cgroup2 for socket load balancing.
+    pub has_cgroup2: bool,
+}
+
+impl Inputs {
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.view.values().filter_map(|item| match item {
+            Item::Peer(peer) => Some(peer),
+            Item::Settings(_)
+            | Item::Network(_)
+            | Item::Service(_)
+            | Item::Backend(_)
+            | Item::Task(_) => None,
+        })
+    }
+
+    pub fn networks(&self) -> impl Iterator<Item = &NetworkItem> {
+        networks(&self.view)
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &ServiceItem> {
+        services(&self.view)
+    }
+
+    pub fn backends(&self) -> impl Iterator<Item = &Backend> {
+        backends(&self.view)
+    }
+
+    pub fn tasks(&self) -> impl Iterator<Item = &AssignedTask> {
+        tasks(&self.view)
+    }
+
+    pub fn network(&self, id: &NetworkId) -> Option<&NetworkItem> {
+        network(&self.view, id)
+    }
+
+    pub fn task(&self, id: &TaskId) -> Option<&AssignedTask> {
+        match self.view.get(&ItemKey::Task(id.clone())) {
+            Some(Item::Task(task)) => Some(task),
+            _ => None,
+        }
+    }
+
+    /// Returns the address of this node; `None` until its own peer item has come.
+    pub fn node_addr(&self) -> Option<Ipv4Addr> {
+        node_addr(&self.view, &self.node_id)
+    }
+
+    pub fn data_path_port(&self) -> u16 {
+        match self.view.get(&ItemKey::Settings) {
+            Some(Item::Settings(settings)) => settings.data_path_port,
+            _ => DATA_PATH_PORT,
+        }
+    }
+
+    /// Returns a node's index in the maps: 0 for this node.
+    pub fn node_index(&self, node: &NodeId) -> Option<u32> {
+        if *node == self.node_id { Some(0) } else { self.numbers.nodes.get(node).copied() }
+    }
+
+    /// Returns the joined endpoints whose device exists, with the device.
+    pub fn local_endpoints(&self) -> impl Iterator<Item = (&Endpoint, &Link)> {
+        self.journal.joined().filter_map(|(id, endpoint)| {
+            let (host, _) = device_names(id, endpoint);
+            Some((endpoint, self.snapshot.links.get(&host)?))
+        })
+    }
+
+    /// Returns the gateway endpoint of a task of this node, with its device.
+    pub fn gateway_of(&self, task: &TaskId) -> Option<(&Endpoint, &Link)> {
+        self.local_endpoints().find(|(e, _)| e.is_gateway() && e.task == *task)
+    }
+
+    /// Returns the host-mode ports of a task as (protocol, published, target).
+    pub fn host_ports(task: &AssignedTask) -> Vec<(u8, u16, u16)> {
+        let ports = task.task.endpoint_spec.ports.iter();
+        ports
+            .filter(|port| port.mode == PublishMode::Host && port.published_port != 0)
+            .map(|port| (port.protocol.number(), port.published_port, port.target_port))
+            .collect()
+    }
+
+    /// Returns everything that needs a number.
+    pub fn wanted(&self) -> Wanted {
+        let mut wanted = Wanted::default();
+        let others = self.peers().filter(|peer| peer.node_id != self.node_id);
+        wanted.nodes.extend(others.map(|peer| peer.node_id.clone()));
+        for service in self.services() {
+            let vips = service.vips.iter().map(|vip| vip.network_id.clone());
+            wanted.services.extend(vips.map(|net| ServiceKey::Vip(service.id.clone(), net)));
+            if !service.ports.is_empty() {
+                wanted.services.insert(ServiceKey::Mesh(service.id.clone()));
+            }
+        }
+        for backend in self.backends().filter(|b| b.state != BackendState::Placed) {
+            let networks = backend.attachments.iter().filter_map(|a| self.network(&a.network_id));
+            let vnis = networks.map(|network| network.vni.get());
+            let mesh = backend.gateway.map(|_| abi::VNI_HOST);
+            wanted.backends.extend(
+                vnis.chain(mesh).map(|vni| BackendKey { task: backend.task_id.clone(), vni }),
+            );
+        }
+        for task in self.tasks().filter(|task| !Self::host_ports(task).is_empty()) {
+            let id = task.task.id.clone();
+            wanted.services.insert(ServiceKey::Host(id.clone()));
+            wanted.backends.insert(BackendKey { task: id, vni: abi::VNI_HOST });
+        }
+        wanted
+    }
+}
+
+/// Returns the networks of a view.
+pub fn networks(view: &NodeView) -> impl Iterator<Item = &NetworkItem> {
+    view.values().filter_map(|item| match item {
+        Item::Network(network) => Some(network),
+        Item::Settings(_)
+        | Item::Peer(_)
+        | Item::Service(_)
+        | Item::Backend(_)
+        | Item::Task(_) => None,
+    })
+}
+
+/// Returns the services of a view.
+pub fn services(view: &NodeView) -> impl Iterator<Item = &ServiceItem> {
+    view.values().filter_map(|item| match item {
+        Item::Service(service) => Some(service),
+        Item::Settings(_)
+        | Item::Peer(_)
+        | Item::Network(_)
+        | Item::Backend(_)
+        | Item::Task(_) => None,
+    })
+}
+
+/// Returns the backends of a view.
+pub fn backends(view: &NodeView) -> impl Iterator<Item = &Backend> {
+    view.values().filter_map(|item| match item {
+        Item::Backend(backend) => Some(backend),
+        Item::Settings(_)
+        | Item::Peer(_)
+        | Item::Network(_)
+        | Item::Service(_)
+        | Item::Task(_) => None,
+    })
+}
+
+/// Returns this node's tasks of a view.
+pub fn tasks(view: &NodeView) -> impl Iterator<Item = &AssignedTask> {
+    view.values().filter_map(|item| match item {
+        Item::Task(task) => Some(task.as_ref()),
+        Item::Settings(_)
+        | Item::Peer(_)
+        | Item::Network(_)
+        | Item::Service(_)
+        | Item::Backend(_) => None,
+    })
+}
+
+/// Returns one network of a view.
+pub fn network<'a>(view: &'a NodeView, id: &NetworkId) -> Option<&'a NetworkItem> {
+    match view.get(&ItemKey::Network(id.clone())) {
+        Some(Item::Network(network)) => Some(network),
+        _ => None,
+    }
+}
+
+/// Returns the address of a node in a view.
+pub fn node_addr(view: &NodeView, node: &NodeId) -> Option<Ipv4Addr> {
+    match view.get(&ItemKey::Peer(node.clone())) {
+        Some(Item::Peer(peer)) => Some(peer.addr),
+        _ => None,
+    }
+}
+
+/// Returns the MTU of attachments: what fits the tunnel, or what the user set for the network.
+pub fn task_mtu(uplink: Option<&Link>, user: Option<u16>) -> u32 {
+    let tunnel = uplink.map_or(UNDERLAY_MTU, |link| link.mtu).saturating_sub(VXLAN_OVERHEAD);
+    user.map_or(tunnel, u32::from).max(MTU_MIN)
+}

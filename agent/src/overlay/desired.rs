@@ -1,0 +1,85 @@
+//! Pure: view and journal → peers, networks and places of overlay addresses.
+
+use swarmnet_ebpf::abi::{self, Be32, Ep, EpKey, Node, Peer, VniValue};
+use swarmnet_model::view::NetworkItem;
+
+use super::{Device, State};
+use crate::inputs::Inputs;
+use crate::numbers::ServiceKey;
+
+/// Returns what this node must know of all overlays it takes part in.
+///
+/// Shape: addresses keyed by (VNI, address). Where two sources name one address, the more specific
+/// one wins: local endpoint, then placement, then VIP, then the network's gateway.
+pub fn desired(inputs: &Inputs) -> State {
+    let mut state = State::default();
+    let Some(own) = inputs.node_addr() else { return state };
+    state.device = Some(Device { port: inputs.data_path_port(), up: true, program: true });
+    let src = Be32::new(own);
+    state.nodes.insert(0, Node { addr: src, src, flags: 0 });
+    for peer in inputs.peers() {
+        let Some(index) = inputs.numbers.nodes.get(&peer.node_id) else { continue };
+        let addr = Be32::new(peer.addr);
+        state.nodes.insert(*index, Node { addr, src, flags: 0 });
+        state.peers.insert(addr, Peer { node: *index, flags: 0 });
+    }
+    for network in inputs.networks() {
+        let flags = if network.internal { abi::VNI_INTERNAL } else { 0 };
+        state.vnis.insert(network.vni.get(), VniValue { flags });
+        put(&mut state, network, network.subnet.gateway, Ep { kind: abi::EP_GATEWAY, ..ep() });
+    }
+    add_vips(inputs, &mut state);
+    add_placements(inputs, &mut state);
+    add_local(inputs, &mut state);
+    state
+}
+
+fn add_vips(inputs: &Inputs, state: &mut State) {
+    for service in inputs.services() {
+        for vip in &service.vips {
+            let key = ServiceKey::Vip(service.id.clone(), vip.network_id.clone());
+            let found = inputs.network(&vip.network_id).zip(inputs.numbers.services.get(&key));
+            if let Some((network, svc)) = found {
+                let value = Ep { kind: abi::EP_VIP, svc: *svc, ..ep() };
+                put(state, network, vip.address.ip(), value);
+            }
+        }
+    }
+}
+
+/// A task of this node is not placed by the view: it exists once it is joined.
+fn add_placements(inputs: &Inputs, state: &mut State) {
+    for backend in inputs.backends().filter(|backend| backend.node_id != inputs.node_id) {
+        let Some(node) = inputs.node_index(&backend.node_id) else { continue };
+        for attachment in &backend.attachments {
+            if let Some(network) = inputs.network(&attachment.network_id) {
+                let value = Ep { kind: abi::EP_REMOTE, node, ..ep() };
+                put(state, network, attachment.address.ip(), value);
+            }
+        }
+    }
+}
+
+fn add_local(inputs: &Inputs, state: &mut State) {
+    for (endpoint, link) in inputs.local_endpoints().filter(|(e, _)| !e.is_gateway()) {
+        let addr = Be32::new(endpoint.address.ip());
+        let value = Ep {
+            kind: abi::EP_LOCAL,
+            lidx: endpoint.lidx,
+            ifindex: link.index,
+            mac: endpoint.mac,
+            addr,
+            ..ep()
+        };
+        state.eps.insert(EpKey { vni: endpoint.vni, addr }, value);
+    }
+}
+
+fn put(state: &mut State, network: &NetworkItem, addr: std::net::Ipv4Addr, value: Ep) {
+    let addr = Be32::new(addr);
+    state.eps.insert(EpKey { vni: network.vni.get(), addr }, Ep { addr, ..value });
+}
+
+fn ep() -> Ep {
+    Ep::default()
+}

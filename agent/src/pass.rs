@@ -1,0 +1,389 @@
+//! One pass over all subsystems, and what Join, Leave and the end of a swarm do to the kernel.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ipnetwork::Ipv4Network;
+use swarmnet_ebpf::map::Maps;
+use swarmnet_ebpf::program::Dataplane;
+use tokio::sync::watch;
+
+use crate::balancer::apply::Writer;
+use crate::dataplane::{DataPlaneError, Places};
+use crate::ingress::placeholder::Placeholders;
+use crate::inputs::{Inputs, task_mtu};
+use crate::kernel::{ApplyError, Kernel};
+use crate::loader::Loader;
+use crate::netlink::link::VethEnd;
+use crate::netlink::nft_rules::TableSpec;
+use crate::netlink::{Netlink, netns};
+use crate::numbers_file::NumbersFile;
+use crate::plan::Plans;
+use crate::plugin::journal::{Endpoint, JournalFile, device_names};
+use crate::plugin::wire_up::CallError;
+use crate::reconcile::Told;
+use crate::teardown;
+
+/// Rounds of one pass: devices, then what needs their indexes, then a look that finds nothing.
+const ROUNDS_MAX: u32 = 5;
+
+/// What a pass has come to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// True if the kernel holds everything that was desired.
+    pub settled: bool,
+    /// The first thing that did not work.
+    pub failed: Option<String>,
+    pub waits_for_sandbox: bool,
+}
+
+/// Everything a pass needs; one owner, the reconcile loop.
+pub struct Passes {
+    pub(crate) netlink: Arc<Netlink>,
+    pub(crate) loader: Loader,
+    /// `None` outside a swarm.
+    pub(crate) plane: Option<Arc<Dataplane>>,
+    pub(crate) journal: Arc<JournalFile>,
+    pub(crate) numbers: NumbersFile,
+    pub(crate) writer: Writer,
+    pub(crate) placeholders: Placeholders,
+    pub(crate) pool: Ipv4Network,
+    pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) host_cookie: u64,
+    /// Known cookies by sandbox path.
+    pub(crate) cookies: BTreeMap<PathBuf, u64>,
+    pub(crate) firewall: watch::Sender<Option<TableSpec>>,
+    pub(crate) mtu: watch::Sender<u32>,
+    /// The maps in use, for the sweeper of flows.
+    pub(crate) maps: watch::Sender<Option<Maps>>,
+    /// Last failure that was logged: the same one is not logged again every few seconds.
+    pub(crate) reported: Option<String>,
+}
+
+impl Passes {
+    /// Reads what is on disk and loads the programs.
+    ///
+    /// # Errors
+    /// `DataPlaneError` says what is missing on this machine.
+    pub(crate) async fn start(
+        directory: &Path,
+        places: Places,
+        journal: Arc<JournalFile>,
+        firewall: watch::Sender<Option<TableSpec>>,
+        mtu: watch::Sender<u32>,
+    ) -> Result<Self, DataPlaneError> {
+        let netlink = Arc::new(Netlink::open()?);
+        let host_cookie = netns::own_cookie().map_err(DataPlaneError::Cookie)?;
+        let numbers = NumbersFile::open(directory, &journal.read().boot_id);
+        let numbers = numbers.map_err(DataPlaneError::State)?;
+        let links = netlink.links().await?;
+        let dropped = journal.update(|journal| {
+            // An engine that died with its containers may never say Leave.
+            let there = |id: &String, endpoint: &Endpoint| {
+                endpoint.sandbox.is_none() || links.contains_key(&device_names(id, endpoint).0)
+            };
+            journal.endpoints.retain(|id, endpoint| there(id, endpoint));
+        });
+        dropped.map_err(DataPlaneError::State)?;
+        let plane = places.loader.load().await?;
+        let cgroup = find_cgroup2(places.cgroup2.as_deref());
+        if cgroup.is_none() {
+            tracing::warn!("no cgroup2 found: services are balanced per packet only");
+        }
+        Ok(Self {
+            netlink,
+            maps: watch::Sender::new(Some(plane.maps())),
+            loader: places.loader,
+            plane: Some(plane),
+            journal,
+            numbers,
+            writer: Writer::new(cgroup.clone()),
+            placeholders: Placeholders::default(),
+            pool: places.pool,
+            cgroup,
+            host_cookie,
+            cookies: BTreeMap::new(),
+            firewall,
+            mtu,
+            reported: None,
+        })
+    }
+
+    /// Returns the maps in use, as they change.
+    pub fn loaded_maps(&self) -> watch::Receiver<Option<Maps>> {
+        self.maps.subscribe()
+    }
+
+    /// Brings the kernel to what was told.
+    pub async fn pass(&mut self, told: &Told) -> Outcome {
+        self.read_cookies().await;
+        let mut outcome = Outcome::default();
+        for _ in 0..ROUNDS_MAX {
+            outcome = match self.round(told).await {
+                Ok(None) => Outcome { settled: true, ..Outcome::default() },
+                Ok(Some(rest)) => Outcome { failed: Some(rest), ..Outcome::default() },
+                Err(failure) => {
+                    outcome = Outcome { failed: Some(failure), ..Outcome::default() };
+                    break;
+                }
+            };
+            if outcome.settled {
+                break;
+            }
+        }
+        self.report(&outcome);
+        outcome.waits_for_sandbox = self.awaits_sandboxes();
+        outcome
+    }
+
+    /// True while an endpoint is joined whose sandbox has not been seen, and is still not there.
+    pub fn awaits_sandboxes(&self) -> bool {
+        let journal = self.journal.read();
+        let mut unseen = journal
+            .joined()
+            .filter_map(|(_, endpoint)| endpoint.sandbox.as_ref())
+            .filter(|path| !self.cookies.contains_key(*path))
+            .peekable();
+        unseen.peek().is_some() && unseen.all(|path| !path.exists())
+    }
+
+    /// One observation, one plan, one execution; `None` if there was nothing left to do.
+    async fn round(&mut self, told: &Told) -> Result<Option<String>, String> {
+        let plane = self.loaded().await?;
+        let kernel = Kernel::read(&self.netlink, &plane).await.map_err(|e| chain(&e))?;
+        let mut inputs = self.inputs(told, &kernel);
+        self.numbers.assign(&kernel, &inputs.wanted()).map_err(|e| chain(&e))?;
+        inputs.numbers = self.numbers.read();
+        let plans = Plans::make(&inputs, &kernel, &self.placeholders).map_err(|e| chain(&e))?;
+        self.follow_uplink(&inputs);
+        let plans = if told.complete { plans } else { plans.without_removals() };
+        if plans.is_empty() {
+            if told.complete {
+                self.numbers.forget(&inputs.wanted(), &plans).map_err(|e| chain(&e))?;
+            }
+            return Ok(None);
+        }
+        self.apply(&kernel, &plans).await?;
+        Ok(plans.first_unsettled().map(|action| format!("still to do: {action}")))
+    }
+
+    fn inputs(&self, told: &Told, kernel: &Kernel) -> Inputs {
+        Inputs {
+            node_id: told.node_id.clone(),
+            view: Arc::clone(&told.view),
+            journal: self.journal.read(),
+            pool: self.pool,
+            snapshot: kernel.snapshot.clone(),
+            cookies: self.cookies.clone(),
+            host_cookie: self.host_cookie,
+            numbers: self.numbers.read(),
+            has_cgroup2: self.cgroup.is_some(),
+        }
+    }
+
+    /// Setting up goes on after a failure: one broken item must not hold up the others.
+    async fn apply(&mut self, kernel: &Kernel, plans: &Plans) -> Result<(), String> {
+        let last = self.numbers.read().last_service;
+        let mut failures = Vec::new();
+        for action in plans.in_order() {
+            let done = action
+                .apply(kernel, &mut self.writer, &mut self.placeholders, &self.journal, last)
+                .await;
+            match done {
+                Ok(()) => tracing::info!(%action, "applied"),
+                Err(error @ ApplyError::PortTaken { .. }) => self.warn_once(&action, &error),
+                Err(error) => failures.push(format!("{action}: {}", chain(&error))),
+            }
+        }
+        failures.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    fn warn_once(&mut self, action: &impl Display, error: &ApplyError) {
+        let text = chain(error);
+        if self.reported.as_ref() != Some(&text) {
+            tracing::warn!(%action, error = %text, "a published port is used by another program");
+            self.reported = Some(text);
+        }
+    }
+
+    fn report(&mut self, outcome: &Outcome) {
+        if let Some(failure) = &outcome.failed
+            && self.reported.as_ref() != Some(failure)
+        {
+            tracing::warn!(error = %failure, "the data plane is not as desired, trying again");
+            self.reported = Some(failure.clone());
+        }
+        if outcome.settled && outcome.failed.is_none() && self.placeholders.conflicts().is_empty() {
+            self.reported = None;
+        }
+    }
+
+    /// Tells the firewall and the plugin what follows from the view and the uplink.
+    fn follow_uplink(&mut self, inputs: &Inputs) {
+        let wanted = crate::ingress::desired::desired(inputs);
+        self.placeholders.keep_conflicts(&wanted.held);
+        let spec = TableSpec {
+            pool: self.pool,
+            vxlan_port: inputs.data_path_port(),
+            published: wanted.reserved,
+        };
+        self.firewall.send_if_modified(|current| {
+            let changed = current.as_ref() != Some(&spec);
+            *current = Some(spec);
+            changed
+        });
+        let uplink = inputs.node_addr().and_then(|addr| inputs.snapshot.holder_of(addr));
+        self.mtu.send_replace(task_mtu(uplink, None));
+    }
+
+    async fn loaded(&mut self) -> Result<Arc<Dataplane>, String> {
+        if let Some(plane) = &self.plane {
+            return Ok(Arc::clone(plane));
+        }
+        let plane = self.loader.load().await.map_err(|error| chain(&error))?;
+        self.maps.send_replace(Some(plane.maps()));
+        self.plane = Some(Arc::clone(&plane));
+        Ok(plane)
+    }
+
+    async fn read_cookies(&mut self) {
+        let journal = self.journal.read();
+        let paths: Vec<_> = journal.joined().filter_map(|(_, e)| e.sandbox.clone()).collect();
+        self.cookies.retain(|path, _| paths.contains(path));
+        for path in paths {
+            if !self.cookies.contains_key(&path)
+                && path.exists()
+                && let Ok(cookie) = netns::cookie_at(&path).await
+            {
+                self.cookies.insert(path, cookie);
+            }
+        }
+    }
+
+    /// Makes the veth pair of an endpoint and everything its packets need.
+    ///
+    /// # Errors
+    /// `CallError`; then nothing of the endpoint is left.
+    pub async fn join(
+        &mut self,
+        told: Option<&Told>,
+        id: &str,
+        sandbox: PathBuf,
+    ) -> Result<(), CallError> {
+        let told = told.ok_or(CallError::NoSwarm)?;
+        let wired = self.journal.update(|journal| {
+            let endpoint = journal.endpoints.get_mut(id)?;
+            endpoint.sandbox = Some(sandbox);
+            Some(endpoint.clone())
+        })?;
+        let unknown = || CallError::UnknownEndpoint { endpoint: id.to_owned() };
+        let endpoint = wired.ok_or_else(unknown)?;
+        let result = self.wire(told, id, &endpoint).await;
+        if result.is_err() {
+            self.leave(id).await;
+        }
+        result
+    }
+
+    async fn wire(&mut self, told: &Told, id: &str, endpoint: &Endpoint) -> Result<(), CallError> {
+        let wiring = |reason| CallError::Wiring { reason };
+        self.ensure_pair(id, endpoint).await.map_err(|error| wiring(chain(&error)))?;
+        let outcome = self.pass(told).await;
+        let (host, _) = device_names(id, endpoint);
+        let plane = self.loaded().await.map_err(wiring)?;
+        let kernel = Kernel::read(&self.netlink, &plane).await;
+        let kernel = kernel.map_err(|error| wiring(chain(&error)))?;
+        let inputs = self.inputs(told, &kernel);
+        let wanted = crate::sandbox::desired::desired(&inputs);
+        let there = crate::sandbox::observe::observe(&kernel);
+        let there = there.map_err(|error| wiring(chain(&error)))?;
+        let right = there.links.contains_key(&host)
+            && there.links.get(&host) == wanted.links.get(&host)
+            && kernel.snapshot.links.get(&host).is_some_and(|link| {
+                there.ifaces.get(&link.index) == wanted.ifaces.get(&link.index)
+            });
+        let reason = outcome.failed.unwrap_or_else(|| format!("{host} is not complete"));
+        if right { Ok(()) } else { Err(wiring(reason)) }
+    }
+
+    /// A pair of an earlier, unfinished Join is used again if both ends are still here.
+    async fn ensure_pair(&self, id: &str, endpoint: &Endpoint) -> Result<(), ApplyError> {
+        let (host, peer) = device_names(id, endpoint);
+        let links = self.netlink.links().await?;
+        match (links.get(&host), links.get(&peer)) {
+            (Some(_), Some(far)) if far.mac == endpoint.mac && far.mtu == endpoint.mtu => {
+                return Ok(());
+            }
+            (Some(half), _) | (None, Some(half)) => self.netlink.delete_link(half.index).await?,
+            (None, None) => {}
+        }
+        let host = VethEnd { name: host, mac: swarmnet_ebpf::abi::VMAC };
+        let peer = VethEnd { name: peer, mac: endpoint.mac };
+        Ok(self.netlink.add_veth(&host, &peer, endpoint.mtu).await?)
+    }
+
+    /// Takes an endpoint's device away; failures are left to the next pass, which finds a stray.
+    pub async fn leave(&mut self, id: &str) {
+        let left = self.journal.update(|journal| {
+            let endpoint = journal.endpoints.get_mut(id)?;
+            endpoint.sandbox = None;
+            Some(endpoint.clone())
+        });
+        let endpoint = match left {
+            Ok(Some(endpoint)) => endpoint,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(%error, "writing the plugin journal");
+                return;
+            }
+        };
+        let (host, _) = device_names(id, &endpoint);
+        if let Err(error) = teardown::remove_link(&self.netlink, self.plane.as_ref(), &host).await {
+            tracing::warn!(device = %host, error = %chain(&error), "removing a device");
+        }
+    }
+
+    /// Takes everything of ours out of the kernel: the node has left its swarm.
+    ///
+    /// # Errors
+    /// What could not be removed; the rest is gone.
+    pub async fn remove_all(&mut self) -> Result<(), String> {
+        self.placeholders = Placeholders::default();
+        self.firewall.send_replace(None);
+        self.cookies.clear();
+        self.writer = Writer::new(self.cgroup.clone());
+        self.maps.send_replace(None);
+        let plane = self.plane.take();
+        let failures =
+            teardown::remove_everything(&self.netlink, plane.as_ref(), &self.journal).await;
+        self.numbers.clear();
+        failures.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
+/// Returns an error with its causes, as one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Returns the root of cgroup2, where the kernel mounts it or where hybrid systems do.
+pub fn find_cgroup2(configured: Option<&Path>) -> Option<PathBuf> {
+    let usual = [Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/unified")];
+    let mut candidates: Vec<&Path> = configured.into_iter().collect();
+    if configured.is_none() {
+        candidates.extend(usual);
+    }
+    let is_cgroup2 = |path: &&Path| path.join("cgroup.controllers").exists();
+    candidates.into_iter().find(is_cgroup2).map(Path::to_path_buf)
+}

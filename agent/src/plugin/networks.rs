@@ -1,0 +1,74 @@
+//! Pure: which engine networks a task needs.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+use swarmnet_model::view::{NetworkItem, NodeView};
+use swarmnet_model::{Attachment, Task, TaskId};
+
+use super::{DRIVER, GATEWAY_NETWORK, GATEWAY_VALUE, NETWORK_OPTION, TASK_OPTION};
+use crate::inputs::network;
+use crate::task::networks::{EngineNetworkSpec, PrepareError, TaskNetwork};
+
+/// True unless all networks of the task are internal and it publishes nothing.
+pub fn needs_gateway(task: &Task, view: &NodeView) -> bool {
+    let internal = |a: &Attachment| network(view, &a.network_id).is_some_and(|n| n.internal);
+    let shut_in = !task.attachments.is_empty() && task.attachments.iter().all(internal);
+    !shut_in || !task.endpoint_spec.ports.is_empty()
+}
+
+/// Returns the overlay attachments of a task, in the order of its spec.
+///
+/// # Errors
+/// `UnknownNetwork` until the view holds every one of them.
+pub fn overlays(task: &Task, view: &NodeView) -> Result<Vec<TaskNetwork>, PrepareError> {
+    let overlay = |attachment: &Attachment| match network(view, &attachment.network_id) {
+        Some(network) => Ok(task_network(&task.id, attachment, network)),
+        None => Err(PrepareError::UnknownNetwork { network: attachment.network_id.clone() }),
+    };
+    task.attachments.iter().map(overlay).collect()
+}
+
+fn task_network(task: &TaskId, attachment: &Attachment, network: &NetworkItem) -> TaskNetwork {
+    TaskNetwork {
+        engine_name: network.name.clone(),
+        network_id: Some(network.id.clone()),
+        create: create(network.id.as_str(), network.subnet.subnet, network.internal),
+        address: attachment.address.ip(),
+        driver_options: endpoint_options(task, network.id.as_str()),
+        aliases: attachment.aliases.clone(),
+    }
+}
+
+/// Returns the gateway attachment of a task.
+pub fn gateway(task: &TaskId, address: Ipv4Addr, pool: Ipv4Network) -> TaskNetwork {
+    TaskNetwork {
+        engine_name: GATEWAY_NETWORK.to_owned(),
+        network_id: None,
+        create: create(GATEWAY_VALUE, pool, false),
+        address,
+        driver_options: endpoint_options(task, GATEWAY_VALUE),
+        aliases: Vec::new(),
+    }
+}
+
+/// The engine passes neither name nor labels of a network on, only options.
+fn create(id: &str, subnet: Ipv4Network, internal: bool) -> EngineNetworkSpec {
+    let options: BTreeMap<_, _> = [(NETWORK_OPTION.to_owned(), id.to_owned())].into();
+    EngineNetworkSpec {
+        driver: DRIVER.to_owned(),
+        ipam_driver: DRIVER.to_owned(),
+        ipam_options: options.clone(),
+        subnet,
+        options,
+        labels: BTreeMap::new(),
+        internal,
+    }
+}
+
+fn endpoint_options(task: &TaskId, network: &str) -> BTreeMap<String, String> {
+    [(TASK_OPTION, task.as_str()), (NETWORK_OPTION, network)]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
