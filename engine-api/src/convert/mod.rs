@@ -1,0 +1,17 @@
+//! Docker JSON ↔ model, one object per file.
+
+pub(crate) mod availability;
+pub(crate) mod container;
+pub(crate) mod endpoint;
+pub(crate) mod mount;
+pub(crate) mod network;
+pub(crate) mod node;
+pub(crate) mod node_networks;
+pub(crate) mod privileges;
+pub(crate) mod resources;
+pub(crate) mod service;
+pub(crate) mod service_document;
+pub(crate) mod swarm;
+pub(crate) mod task;
+pub(crate) mod task_template;
+pub(crate) mod update;

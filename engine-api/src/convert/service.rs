@@ -1,0 +1,243 @@
+//! Pure: services.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use swarmnet_model::service::Document;
+use swarmnet_model::{
+    DesiredState, NodeState, Service, ServiceMode, ServiceSpec, Tables, TaskState, UpdateStatus,
+};
+
+use crate::convert::endpoint::{self, EndpointBody};
+use crate::convert::service_document::insert_defaults;
+use crate::convert::task_template::{NetworkBody, TemplateBody, task_spec};
+use crate::convert::update::{UpdateBody, update_config};
+use crate::error::ApiError;
+use crate::json::{typed, wire};
+
+wire! {
+    ServiceBody {
+        "Name" => name: String,
+        "Labels" => labels: BTreeMap<String, String>,
+        "TaskTemplate" => task: TemplateBody,
+        "Mode" => mode: ModeBody,
+        "UpdateConfig" => update: Option<UpdateBody>,
+        "RollbackConfig" => rollback: Option<UpdateBody>,
+        // Their old place; moved below API 1.44, without effect from then on.
+        "Networks" => networks: Vec<NetworkBody>,
+        "EndpointSpec" => endpoint: EndpointBody,
+    }
+}
+
+wire! {
+    ModeBody {
+        "Replicated" => replicated: Option<Replicated>,
+        "Global" => global: Option<Value>,
+        "ReplicatedJob" => replicated_job: Option<ReplicatedJob>,
+        "GlobalJob" => global_job: Option<Value>,
+    }
+}
+
+wire! { Replicated { "Replicas" => replicas: Option<u64>, } }
+
+wire! {
+    ReplicatedJob {
+        "MaxConcurrent" => max_concurrent: Option<u64>,
+        "TotalCompletions" => total_completions: Option<u64>,
+    }
+}
+
+/// Reads a completed document whose network targets are ids.
+///
+/// # Errors
+/// 400 with Docker's texts, 501 for what this version cannot do.
+pub(crate) fn spec(document: &Value) -> Result<ServiceSpec, ApiError> {
+    let body: ServiceBody = typed(document)?;
+    Ok(ServiceSpec {
+        mode: mode(&body.mode)?,
+        update: body.update.map(update_config).transpose()?,
+        rollback: body.rollback.map(update_config).transpose()?,
+        endpoint: endpoint::spec(body.endpoint)?,
+        task: task_spec(body.task)?,
+        name: body.name,
+        labels: body.labels,
+        document: Document(document.to_string()),
+    })
+}
+
+fn mode(body: &ModeBody) -> Result<ServiceMode, ApiError> {
+    let kinds = [
+        body.replicated.is_some(),
+        body.global.is_some(),
+        body.replicated_job.is_some(),
+        body.global_job.is_some(),
+    ];
+    if kinds.iter().filter(|present| **present).count() > 1 {
+        return Err(ApiError::bad_request("must specify only one service mode"));
+    }
+    if body.global.is_some() {
+        return Ok(ServiceMode::Global);
+    }
+    if body.global_job.is_some() {
+        return Ok(ServiceMode::GlobalJob);
+    }
+    if let Some(job) = &body.replicated_job {
+        let max_concurrent = job.max_concurrent.unwrap_or(1);
+        let total_completions = job.total_completions.unwrap_or(max_concurrent);
+        return Ok(ServiceMode::ReplicatedJob { max_concurrent, total_completions });
+    }
+    let replicas = body.replicated.as_ref().and_then(|replicated| replicated.replicas);
+    Ok(ServiceMode::Replicated { replicas: replicas.unwrap_or(1) })
+}
+
+/// Renders a service.
+pub(crate) fn service(service: &Service, with_defaults: bool) -> Value {
+    let mut value = json!({
+        "ID": service.id,
+        "Version": {"Index": service.version.0},
+        "CreatedAt": service.created_at.to_string(),
+        "UpdatedAt": service.updated_at.to_string(),
+        "Spec": render_spec(&service.spec, with_defaults),
+        "Endpoint": endpoint::endpoint(service.endpoint.as_ref()),
+    });
+    if let Some(previous) = &service.previous_spec {
+        value["PreviousSpec"] = render_spec(previous, with_defaults);
+    }
+    if let Some(status) = &service.update_status {
+        value["UpdateStatus"] = update_status(status);
+    }
+    value
+}
+
+fn render_spec(spec: &ServiceSpec, with_defaults: bool) -> Value {
+    let parsed = serde_json::from_str(&spec.document.0).ok().filter(Value::is_object);
+    let mut document = parsed.unwrap_or_else(|| bare_spec(spec));
+    if with_defaults {
+        insert_defaults(&mut document);
+    }
+    document
+}
+
+/// What can be shown of a spec whose document cannot be read.
+fn bare_spec(spec: &ServiceSpec) -> Value {
+    let mode = match spec.mode {
+        ServiceMode::Replicated { replicas } => json!({"Replicated": {"Replicas": replicas}}),
+        ServiceMode::Global => json!({"Global": {}}),
+        ServiceMode::ReplicatedJob { max_concurrent, total_completions } => json!({
+            "ReplicatedJob":
+                {"MaxConcurrent": max_concurrent, "TotalCompletions": total_completions},
+        }),
+        ServiceMode::GlobalJob => json!({"GlobalJob": {}}),
+    };
+    json!({
+        "Name": spec.name,
+        "Labels": spec.labels,
+        "TaskTemplate": {
+            "ContainerSpec": {"Image": spec.task.container.image, "Isolation": "default"},
+            "ForceUpdate": spec.task.force_update,
+            "Runtime": "container",
+        },
+        "Mode": mode,
+    })
+}
+
+fn update_status(status: &UpdateStatus) -> Value {
+    let mut value = json!({
+        "State": status.state.as_str(),
+        "StartedAt": status.started_at.to_string(),
+        "Message": status.message,
+    });
+    if let Some(completed) = status.completed_at {
+        value["CompletedAt"] = json!(completed.to_string());
+    }
+    value
+}
+
+/// Counts for `service ls`: what runs and is wished to run on a node that is there.
+pub(crate) fn status(service: &Service, tables: &Tables) -> Value {
+    let on_ready_node = |node: &Option<swarmnet_model::NodeId>| {
+        let node = node.as_ref().and_then(|id| tables.nodes.get(id));
+        node.is_some_and(|node| node.status.state == NodeState::Ready)
+    };
+    let count = |fits: &dyn Fn(&swarmnet_model::Task) -> bool| {
+        u64::try_from(tables.tasks_of(&service.id).filter(|task| fits(task)).count())
+            .unwrap_or(u64::MAX)
+    };
+    let running = count(&|task| {
+        task.status.state == TaskState::Running
+            && !task.desired_state.is_terminal()
+            && on_ready_node(&task.node_id)
+    });
+    let wished =
+        count(&|task| matches!(task.desired_state, DesiredState::Running | DesiredState::Complete));
+    let desired = match service.spec.mode {
+        ServiceMode::Replicated { replicas } => replicas,
+        ServiceMode::ReplicatedJob { max_concurrent, .. } => max_concurrent,
+        ServiceMode::Global | ServiceMode::GlobalJob => wished,
+    };
+    let completed = match service.spec.mode {
+        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
+            count(&|task| task.status.state == TaskState::Complete)
+        }
+        ServiceMode::Replicated { .. } | ServiceMode::Global => 0,
+    };
+    json!({"RunningTasks": running, "DesiredTasks": desired, "CompletedTasks": completed})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(document: Value) -> String {
+        spec(&document).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn unknown_words_are_refused_in_dockers_texts() {
+        let template = |template: Value| json!({"TaskTemplate": template});
+        let container = |spec: Value| json!({"TaskTemplate": {"ContainerSpec": spec}});
+        let endpoint = |spec: Value| json!({"EndpointSpec": spec});
+        let port = |spec: Value| json!({"EndpointSpec": {"Ports": [spec]}});
+        let update = |spec: Value| json!({"UpdateConfig": spec});
+        for (document, text) in [
+            (
+                json!({"Mode": {"Global": {}, "Replicated": {}}}),
+                "must specify only one service mode",
+            ),
+            (endpoint(json!({"Mode": "x"})), "invalid resolution mode: \"x\""),
+            (port(json!({"Protocol": "icmp"})), "invalid protocol: \"icmp\""),
+            (port(json!({"PublishMode": "x"})), "invalid publish mode: \"x\""),
+            (port(json!({"TargetPort": 65536})), "invalid JSON: EndpointSpec.Ports[0].TargetPort"),
+            (update(json!({"FailureAction": "x"})), "unrecognized update failure action x"),
+            (update(json!({"Order": "x"})), "unrecognized update order x"),
+            (update(json!({"Delay": -1})), "TaskSpec: update-delay cannot be negative"),
+            (update(json!({"MaxFailureRatio": 2})), "update-maxfailureratio cannot be less than 0"),
+            (template(json!({"Runtime": "x"})), "unsupported runtime"),
+            (template(json!({"Runtime": "attachment"})), "mismatched Runtime and *Spec fields"),
+            (
+                template(json!({"RestartPolicy": {"Condition": "x"}})),
+                "invalid RestartCondition: \"x\"",
+            ),
+            (
+                container(json!({"Healthcheck": {"Interval": 5}})),
+                "ContainerSpec: Interval in HealthConfig cannot be less than 1ms",
+            ),
+            (container(json!({"Secrets": [{}]})), "secrets are not supported"),
+            (container(json!({"Configs": [{}]})), "configs are not supported"),
+            (
+                container(json!({"Privileges": {"NoNewPrivileges": true}})),
+                "Privileges.NoNewPrivileges is not supported",
+            ),
+        ] {
+            let message = refused(document.clone());
+            assert!(message.contains(text), "{document}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_spec_without_documents_text_still_shows_its_core() {
+        let mut bare = spec(&json!({"Name": "x", "Mode": {"Global": {}}})).unwrap();
+        bare.document = Document("broken".to_owned());
+        assert_eq!(render_spec(&bare, false)["Mode"], json!({"Global": {}}));
+    }
+}

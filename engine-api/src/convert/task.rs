@@ -1,0 +1,85 @@
+//! Pure: tasks.
+
+use serde_json::{Value, json};
+use swarmnet_model::{Attachment, Service, Tables, Task, TaskStatus};
+
+use crate::convert::endpoint;
+use crate::convert::network::attached_network;
+use crate::convert::service_document::task_view;
+
+/// Renders a task.
+pub(crate) fn task(task: &Task, tables: &Tables) -> Value {
+    let mut value = json!({
+        "ID": task.id,
+        "Version": {"Index": task.version.0},
+        "CreatedAt": task.created_at.to_string(),
+        "UpdatedAt": task.updated_at.to_string(),
+        "Labels": {},
+        "Spec": spec(task),
+        "ServiceID": task.service_id,
+        "Status": status(&task.status),
+        "DesiredState": task.desired_state.as_str(),
+    });
+    if task.slot != 0 {
+        value["Slot"] = json!(task.slot);
+    }
+    if let Some(node) = &task.node_id {
+        value["NodeID"] = json!(node);
+    }
+    if !task.attachments.is_empty() {
+        let attachments = task.attachments.iter();
+        value["NetworksAttachments"] = attachments.map(|of| attachment(of, tables)).collect();
+    }
+    value
+}
+
+fn spec(task: &Task) -> Value {
+    let view = task_view(&task.document.0);
+    if view.as_object().is_some_and(|members| !members.is_empty()) {
+        return view;
+    }
+    let image = &task.spec.container.image;
+    json!({"ContainerSpec": {"Image": image}, "ForceUpdate": task.spec.force_update})
+}
+
+fn status(status: &TaskStatus) -> Value {
+    let mut ports = json!({});
+    if !status.ports.is_empty() {
+        ports["Ports"] = endpoint::ports(&status.ports);
+    }
+    let mut value = json!({
+        "Timestamp": status.timestamp.to_string(),
+        "State": status.state.as_str(),
+        "Message": status.message,
+        "PortStatus": ports,
+    });
+    if let Some(error) = &status.err {
+        value["Err"] = json!(error);
+    }
+    if let Some(container) = &status.container {
+        value["ContainerStatus"] = json!({
+            "ContainerID": container.container_id,
+            "PID": container.pid,
+            "ExitCode": container.exit_code,
+        });
+    }
+    value
+}
+
+fn attachment(of: &Attachment, tables: &Tables) -> Value {
+    let network = match tables.networks.get(&of.network_id) {
+        Some(network) => attached_network(network),
+        None => json!({"ID": of.network_id}),
+    };
+    json!({"Network": network, "Addresses": [of.address.to_string()]})
+}
+
+/// True if the task is what its service wants now (`_up-to-date`).
+///
+/// Constraints alone make no task out of date: one whose node still fits stays, one whose node does
+/// not is evicted.
+pub(crate) fn is_up_to_date(task: &Task, service: &Service) -> bool {
+    let mut wanted = service.spec.task.clone();
+    wanted.placement.constraints.clone_from(&task.spec.placement.constraints);
+    task.spec == wanted && task.endpoint_spec == service.spec.endpoint
+}

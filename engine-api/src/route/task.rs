@@ -1,0 +1,95 @@
+//! Tasks.
+
+use swarmnet_model::{CallError, NodeId, ServiceId, Tables, Task, TaskState};
+
+use crate::app::Exchange;
+use crate::convert::task as convert;
+use crate::error::ApiError;
+use crate::filters::Filters;
+use crate::reference::{Named, resolve, same_only};
+use crate::reply::{self, Answer};
+use crate::route::{node, service};
+
+const FILTERS: [&str; 8] =
+    ["id", "name", "service", "node", "label", "desired-state", "runtime", "_up-to-date"];
+
+pub(crate) async fn list(x: Exchange) -> Answer {
+    let filters = Filters::parse(x.query.get("filters"), &FILTERS)?;
+    check_states(&filters)?;
+    let tables = x.app.tables().await?;
+    let wanted = Wanted::resolve(&filters, &tables)?;
+    let fitting = tables.tasks.values().filter(|task| wanted.fits(task, &tables));
+    let tasks: Vec<_> = fitting.map(|task| convert::task(task, &tables)).collect();
+    reply::ok(&tasks)
+}
+
+pub(crate) async fn inspect(x: Exchange, id: &str) -> Answer {
+    let tables = x.app.tables().await?;
+    reply::ok(&convert::task(find(&tables, id)?, &tables))
+}
+
+pub(crate) async fn logs(x: Exchange, id: &str) -> Answer {
+    service::check_log_options(&x)?;
+    let tables = x.app.tables().await?;
+    find(&tables, id)?;
+    Err(ApiError::unsupported("task logs are"))
+}
+
+fn find<'a>(tables: &'a Tables, reference: &str) -> Result<&'a Task, CallError> {
+    let names: Vec<(String, &Task)> =
+        tables.tasks.values().map(|task| (task.container_name(), &**task)).collect();
+    let named = names
+        .iter()
+        .map(|(name, task)| Named { id: task.id.as_str(), name, object: *task })
+        .collect();
+    resolve("task", reference, named, same_only)
+}
+
+fn check_states(filters: &Filters) -> Result<(), ApiError> {
+    let known = |word: &String| TaskState::ALL.iter().any(|state| state.as_str() == word);
+    match filters.values("desired-state").iter().find(|word| !known(word)) {
+        Some(word) => Err(ApiError::bad_request(format!("Invalid desired-state filter: '{word}'"))),
+        None => Ok(()),
+    }
+}
+
+/// Filters with their references resolved.
+struct Wanted<'a> {
+    filters: &'a Filters,
+    services: Vec<ServiceId>,
+    nodes: Vec<NodeId>,
+}
+
+impl<'a> Wanted<'a> {
+    fn resolve(filters: &'a Filters, tables: &Tables) -> Result<Self, CallError> {
+        let services = filters.values("service").iter();
+        let nodes = filters.values("node").iter();
+        Ok(Self {
+            filters,
+            services: services
+                .map(|reference| service::find(tables, reference).map(|found| found.id.clone()))
+                .collect::<Result<_, _>>()?,
+            nodes: nodes
+                .map(|reference| node::find(tables, reference).map(|found| found.id.clone()))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn fits(&self, task: &Task, tables: &Tables) -> bool {
+        let filters = self.filters;
+        (!filters.has("service") || self.services.contains(&task.service_id))
+            && (!filters.has("node")
+                || task.node_id.as_ref().is_some_and(|node| self.nodes.contains(node)))
+            && filters.prefix("id", task.id.as_str())
+            && filters.prefix("name", &task.name())
+            && filters.labels("label", &task.service_labels)
+            && filters.any("desired-state", |wanted| wanted == task.desired_state.as_str())
+            && filters.any("runtime", |wanted| wanted == "container")
+            && (!filters.has("_up-to-date") || is_up_to_date(task, tables))
+    }
+}
+
+fn is_up_to_date(task: &Task, tables: &Tables) -> bool {
+    let service = tables.services.get(&task.service_id);
+    service.is_some_and(|service| convert::is_up_to_date(task, service))
+}
