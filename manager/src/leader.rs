@@ -239,12 +239,7 @@ fn doubled(times: u32) -> Duration {
 }
 
 /// Proposes the changes in order, in entries of bounded size.
-async fn propose(
-    store: &Store,
-    planned_on: &Tables,
-    changes: Vec<Change>,
-    singles: bool,
-) -> Pass {
+async fn propose(store: &Store, planned_on: &Tables, changes: Vec<Change>, singles: bool) -> Pass {
     if changes.is_empty() {
         return Pass::Empty;
     }

@@ -20,6 +20,8 @@ pub mod discovery;
 pub mod dispatcher;
 pub mod ids;
 pub mod leader;
+#[cfg(test)]
+mod leader_tests;
 pub mod orchestrator;
 pub mod plan;
 pub mod raft;

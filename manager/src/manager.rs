@@ -113,8 +113,7 @@ impl Manager {
         let control = ControlServer::new(control)
             .max_decoding_message_size(RPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(RPC_MESSAGE_BYTES_MAX);
-        let dispatcher =
-            DispatcherService::new(store.clone(), self.desk.clone(), tls.clone());
+        let dispatcher = DispatcherService::new(store.clone(), self.desk.clone(), tls.clone());
         let dispatcher = DispatcherServer::new(dispatcher)
             .max_decoding_message_size(RPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(RPC_MESSAGE_BYTES_MAX);
@@ -163,9 +162,7 @@ impl Manager {
     pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
         let carried_out = async {
             match self.group.await_leader(LEADER_PATIENCE).await {
-                Leader::Own => {
-                    control::call(&self.store, call, self.store.now(), &mut OsIds).await
-                }
+                Leader::Own => control::call(&self.store, call, self.store.now(), &mut OsIds).await,
                 Leader::Other(leader) => forward::call(&self.tls, &leader.addr, &call).await,
                 Leader::Unknown => Err(CallError::no_leader()),
             }
@@ -179,6 +176,18 @@ impl Manager {
         self.group.view()
     }
 
+    /// Returns the Raft ids that vote.
+    #[cfg(test)]
+    pub(crate) fn voters(&self) -> std::collections::BTreeSet<u64> {
+        self.group.voters()
+    }
+
+    /// Replaces the log by a snapshot.
+    #[cfg(test)]
+    pub(crate) async fn compact(&self) {
+        self.group.compact().await;
+    }
+
     /// Stops the leader's tasks, then Raft; returns when its files are closed.
     pub async fn stop(&self) {
         self.cancel.cancel();
@@ -190,11 +199,7 @@ impl Manager {
 }
 
 /// Makes the cluster of this manager alone and writes its first entry.
-async fn found(
-    group: &RaftGroup,
-    store: &Store,
-    changes: Vec<Change>,
-) -> Result<(), ManagerError> {
+async fn found(group: &RaftGroup, store: &Store, changes: Vec<Change>) -> Result<(), ManagerError> {
     group.found().await?;
     if group.await_leader(CALL_TIMEOUT).await != Leader::Own {
         return Err(ManagerError::NoLeader);

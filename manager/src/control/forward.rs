@@ -116,7 +116,11 @@ pub async fn read_index(tls: &TlsContext, addr: &str) -> Result<u64, CallError> 
 ///
 /// # Errors
 /// `no_leader` while none of them leads or can be reached; the leader's refusal in its words.
-pub async fn join_raft(tls: &TlsContext, managers: &[String], addr: &str) -> Result<u64, CallError> {
+pub async fn join_raft(
+    tls: &TlsContext,
+    managers: &[String],
+    addr: &str,
+) -> Result<u64, CallError> {
     let mut error = CallError::no_leader();
     let mut to_ask: Vec<String> = managers.iter().rev().cloned().collect();
     // Each manager may name the leader once; names that lead in a circle end here.
@@ -149,7 +153,9 @@ fn unanswered(status: &Status) -> CallError {
 fn refusal(status: &Status) -> CallError {
     use swarmnet_model::Code;
     match status.code() {
-        tonic::Code::PermissionDenied => CallError::manager(Code::PermissionDenied, status.message()),
+        tonic::Code::PermissionDenied => {
+            CallError::manager(Code::PermissionDenied, status.message())
+        }
         tonic::Code::InvalidArgument => CallError::invalid(status.message()),
         _ => unanswered(status),
     }

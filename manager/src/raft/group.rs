@@ -260,6 +260,24 @@ impl RaftGroup {
         membership::run(self.raft.clone(), store, cancel).await;
     }
 
+    /// Returns the ids that vote.
+    #[cfg(test)]
+    pub(crate) fn voters(&self) -> std::collections::BTreeSet<u64> {
+        membership::observe(&self.raft.metrics().borrow()).voters
+    }
+
+    /// Takes a snapshot now and purges all entries it covers.
+    #[cfg(test)]
+    pub(crate) async fn compact(&self) {
+        let applied = self.raft.metrics().borrow().last_applied;
+        let upto = applied.expect("something was written").index;
+        self.raft.trigger().snapshot().await.expect("Raft runs");
+        let wait = self.raft.wait(Some(CLOSE_TIMEOUT));
+        wait.metrics(|m| m.snapshot >= applied, "snapshot").await.expect("it is built");
+        self.raft.trigger().purge_log(upto).await.expect("Raft runs");
+        wait.metrics(|m| m.purged >= applied, "purge").await.expect("entries go");
+    }
+
     /// Stops Raft and waits until its files are closed, so that they can be opened again.
     pub async fn stop(&self) {
         if let Err(error) = self.raft.shutdown().await {

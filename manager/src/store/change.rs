@@ -135,9 +135,5 @@ pub enum Refused {
     #[error("{kind} {id} exists already")]
     Exists { kind: String, id: String },
     #[error("{kind} {id} is in use by {user}")]
-    InUse {
-        kind: String,
-        id: String,
-        user: String,
-    },
+    InUse { kind: String, id: String, user: String },
 }

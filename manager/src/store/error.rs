@@ -19,7 +19,8 @@ pub enum ProposeError {
     /// A guard failed; nothing was applied.
     #[error("the transaction was refused")]
     Refused(#[source] Refused),
-    /// This manager does not lead; nothing was applied.
+    /// This manager does not lead. If it lost the lead while it waited, the entry may still be
+    /// applied by the next leader.
     #[error("this manager does not lead")]
     NotLeader { leader: Option<LeaderHint> },
     /// Raft has stopped here; whether the entry is applied elsewhere is not known.
@@ -56,9 +57,5 @@ impl From<ProposeError> for CallError {
 /// Refuses a transaction that is too large for one entry.
 pub(super) fn check_size(transaction: &Transaction) -> Result<(), ProposeError> {
     let bytes = swarmnet_proto::document::encode(transaction).len();
-    if bytes > TRANSACTION_BYTES_MAX {
-        Err(ProposeError::TooLarge { bytes })
-    } else {
-        Ok(())
-    }
+    if bytes > TRANSACTION_BYTES_MAX { Err(ProposeError::TooLarge { bytes }) } else { Ok(()) }
 }

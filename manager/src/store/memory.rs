@@ -37,13 +37,6 @@ impl Store {
     pub fn in_memory(tables: Tables, clock: Arc<dyn Clock>) -> Self {
         let last_index = Mutex::new(tables.version.0);
         let (sender, receiver) = watch::channel(Arc::new(tables));
-        Self::new(
-            receiver,
-            Arc::new(MemoryProposer {
-                tables: sender,
-                last_index,
-            }),
-            clock,
-        )
+        Self::new(receiver, Arc::new(MemoryProposer { tables: sender, last_index }), clock)
     }
 }

@@ -49,11 +49,7 @@ impl Store {
         proposer: Arc<dyn Proposer>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {
-            tables,
-            proposer,
-            clock,
-        }
+        Self { tables, proposer, clock }
     }
 
     /// Returns the state as far as this manager has applied it.
@@ -80,15 +76,12 @@ impl Store {
     ///
     /// # Errors
     /// `TooLarge` before anything is sent. `Refused`: a guard failed, nothing was applied.
-    /// `NotLeader`: nothing was applied. `Unavailable`, `TimedOut`: it may still be applied later.
+    /// `NotLeader`, `Unavailable`, `TimedOut`: it may still be applied later.
     pub async fn propose(&self, changes: Vec<Change>) -> Result<Version, ProposeError> {
         if changes.is_empty() {
             return Ok(self.snapshot().version);
         }
-        let transaction = Transaction {
-            now: self.clock.now(),
-            changes,
-        };
+        let transaction = Transaction { now: self.clock.now(), changes };
         error::check_size(&transaction)?;
         self.proposer.propose(transaction).await
     }

@@ -8,6 +8,8 @@ mod network;
 mod node;
 mod service;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -22,11 +24,8 @@ pub fn apply(
     index: u64,
     transaction: &Transaction,
 ) -> (Tables, Result<(), Refused>) {
-    let mut writer = Writer {
-        tables: tables.clone(),
-        version: Version(index),
-        now: transaction.now,
-    };
+    let mut writer =
+        Writer { tables: tables.clone(), version: Version(index), now: transaction.now };
     for change in &transaction.changes {
         if let Err(refused) = writer.write(change) {
             return (tables.clone(), Err(refused));
@@ -62,34 +61,18 @@ impl Writer {
             }
             Change::MarkServiceRemoved { id } => return self.mark_service_removed(id),
             Change::RemoveService { id } => return self.remove_service(id),
-            Change::SetServiceEndpoint {
-                id,
-                spec_version,
-                endpoint,
-            } => {
+            Change::SetServiceEndpoint { id, spec_version, endpoint } => {
                 self.set_service_endpoint(id, *spec_version, endpoint);
             }
-            Change::SetUpdateStatus {
-                id,
-                spec_version,
-                status,
-            } => {
+            Change::SetUpdateStatus { id, spec_version, status } => {
                 self.set_update_status(id, *spec_version, status.as_ref());
             }
             Change::CreateTask(task) => return self.create_task(task),
             Change::AllocateTask { id, attachments } => self.allocate_task(id, attachments),
-            Change::AssignTask {
-                id,
-                node_id,
-                message,
-            } => self.assign_task(id, node_id, message),
+            Change::AssignTask { id, node_id, message } => self.assign_task(id, node_id, message),
             Change::ExplainTask { id, message, err } => self.explain_task(id, message, err),
             Change::SetDesiredState { id, desired } => self.set_desired_state(id, *desired),
-            Change::ReportTask {
-                id,
-                node_id,
-                status,
-            } => self.report_task(id, node_id, status),
+            Change::ReportTask { id, node_id, status } => self.report_task(id, node_id, status),
             Change::EndTask { id, status } => self.end_task(id, status),
             Change::RemoveTask { id } => {
                 self.tables.tasks.remove(id);
@@ -132,30 +115,17 @@ fn replace<K: Ord + Clone, O: Object>(
 }
 
 fn missing(kind: &str, id: impl ToString) -> Refused {
-    Refused::Missing {
-        kind: kind.to_owned(),
-        id: id.to_string(),
-    }
+    Refused::Missing { kind: kind.to_owned(), id: id.to_string() }
 }
 
 fn exists(kind: &str, id: impl ToString) -> Refused {
-    Refused::Exists {
-        kind: kind.to_owned(),
-        id: id.to_string(),
-    }
+    Refused::Exists { kind: kind.to_owned(), id: id.to_string() }
 }
 
 fn conflict(kind: &str, id: impl ToString) -> Refused {
-    Refused::Conflict {
-        kind: kind.to_owned(),
-        id: id.to_string(),
-    }
+    Refused::Conflict { kind: kind.to_owned(), id: id.to_string() }
 }
 
 fn in_use(kind: &str, id: impl ToString, user: String) -> Refused {
-    Refused::InUse {
-        kind: kind.to_owned(),
-        id: id.to_string(),
-        user,
-    }
+    Refused::InUse { kind: kind.to_owned(), id: id.to_string(), user }
 }

@@ -11,11 +11,7 @@ impl Writer {
     /// Besides the name, guards what was chosen from a snapshot that may have been stale: the VNI,
     /// and a subnet that the allocator picked. A subnet the user named may overlap others.
     pub(super) fn create_network(&mut self, network: &Network) -> Result<(), Refused> {
-        let chosen = network
-            .spec
-            .ipam
-            .iter()
-            .all(|config| config.subnet.is_none());
+        let chosen = network.spec.ipam.iter().all(|config| config.subnet.is_none());
         let subnet = network.subnet.subnet;
         for other in self.tables.networks.values() {
             if other.id == network.id || other.spec.name == network.spec.name {
@@ -31,9 +27,7 @@ impl Writer {
         let mut network = network.clone();
         network.created_at = self.now;
         network.stamp(self.version, self.now);
-        self.tables
-            .networks
-            .insert(network.id.clone(), Arc::new(network));
+        self.tables.networks.insert(network.id.clone(), Arc::new(network));
         Ok(())
     }
 
@@ -56,14 +50,7 @@ impl Writer {
             .services
             .values()
             .filter(|service| !service.pending_delete)
-            .find(|service| {
-                service
-                    .spec
-                    .task
-                    .networks
-                    .iter()
-                    .any(|n| n.network_id == *id)
-            });
+            .find(|service| service.spec.task.networks.iter().any(|n| n.network_id == *id));
         if let Some(service) = service {
             return Some(format!("service {}", service.id));
         }

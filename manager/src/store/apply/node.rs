@@ -30,11 +30,7 @@ impl Writer {
     }
 
     pub(super) fn update_node(&mut self, node: &Node, expected: Version) -> Result<(), Refused> {
-        let present = self
-            .tables
-            .nodes
-            .get(&node.id)
-            .ok_or_else(|| missing("node", &node.id))?;
+        let present = self.tables.nodes.get(&node.id).ok_or_else(|| missing("node", &node.id))?;
         if present.spec_version != expected {
             return Err(conflict("node", &node.id));
         }
@@ -72,14 +68,9 @@ impl Writer {
             return;
         };
         let mut cluster = (**cluster).clone();
-        let until = self
-            .now
-            .plus(cluster.spec.node_cert_expiry)
-            .plus(REMOVED_NODE_MARGIN);
+        let until = self.now.plus(cluster.spec.node_cert_expiry).plus(REMOVED_NODE_MARGIN);
         let now = self.now;
-        cluster
-            .removed_nodes
-            .retain(|_, until: &mut Timestamp| *until > now);
+        cluster.removed_nodes.retain(|_, until: &mut Timestamp| *until > now);
         cluster.removed_nodes.insert(id.clone(), until);
         cluster.stamp(self.version, self.now);
         self.tables.cluster = Some(Arc::new(cluster));

@@ -19,9 +19,7 @@ impl Writer {
         service.created_at = self.now;
         service.spec_version = self.version;
         service.stamp(self.version, self.now);
-        self.tables
-            .services
-            .insert(service.id.clone(), Arc::new(service));
+        self.tables.services.insert(service.id.clone(), Arc::new(service));
         Ok(())
     }
 
@@ -30,9 +28,8 @@ impl Writer {
         service: &Service,
         expected: Version,
     ) -> Result<(), Refused> {
-        let present = self
-            .kept_service(&service.id)
-            .ok_or_else(|| missing("service", &service.id))?;
+        let present =
+            self.kept_service(&service.id).ok_or_else(|| missing("service", &service.id))?;
         if present.spec_version != expected {
             return Err(conflict("service", &service.id));
         }
@@ -58,12 +55,7 @@ impl Writer {
             return Err(exists("service", &spec.name));
         }
         let known = |id| self.tables.networks.contains_key(id);
-        match spec
-            .task
-            .networks
-            .iter()
-            .find(|network| !known(&network.network_id))
-        {
+        match spec.task.networks.iter().find(|network| !known(&network.network_id)) {
             Some(network) => Err(missing("network", &network.network_id)),
             None => Ok(()),
         }
@@ -71,20 +63,12 @@ impl Writer {
 
     /// The endpoint goes with the mark, so that no two services of the tables hold one VIP or port.
     pub(super) fn mark_service_removed(&mut self, id: &ServiceId) -> Result<(), Refused> {
-        let present = self
-            .tables
-            .services
-            .get(id)
-            .ok_or_else(|| missing("service", id))?;
+        let present = self.tables.services.get(id).ok_or_else(|| missing("service", id))?;
         let mut changed = Service::clone(present);
         changed.pending_delete = true;
         changed.endpoint = None;
         self.put_service(changed);
-        let tasks: Vec<_> = self
-            .tables
-            .tasks_of(id)
-            .map(|task| task.id.clone())
-            .collect();
+        let tasks: Vec<_> = self.tables.tasks_of(id).map(|task| task.id.clone()).collect();
         for task in &tasks {
             self.set_desired_state(task, DesiredState::Remove);
         }
@@ -136,20 +120,11 @@ impl Writer {
 
     /// Returns the service unless it is gone or going.
     pub(super) fn kept_service(&self, id: &ServiceId) -> Option<Arc<Service>> {
-        self.tables
-            .services
-            .get(id)
-            .filter(|service| !service.pending_delete)
-            .cloned()
+        self.tables.services.get(id).filter(|service| !service.pending_delete).cloned()
     }
 
     fn put_service(&mut self, service: Service) {
         let id = service.id.clone();
-        replace(
-            &mut self.tables.services,
-            &id,
-            service,
-            (self.version, self.now),
-        );
+        replace(&mut self.tables.services, &id, service, (self.version, self.now));
     }
 }

@@ -42,10 +42,7 @@ impl Writer {
             return;
         }
         self.edit_task(id, |task, now| {
-            let elsewhere = task
-                .node_id
-                .as_ref()
-                .is_some_and(|present| present != node_id);
+            let elsewhere = task.node_id.as_ref().is_some_and(|present| present != node_id);
             if task.status.state == TaskState::Pending && !elsewhere {
                 task.node_id = Some(node_id.clone());
                 task.status = TaskStatus::new(now, TaskState::Assigned, message);
@@ -92,11 +89,6 @@ impl Writer {
         };
         let mut changed = Task::clone(present);
         edit(&mut changed, self.now);
-        replace(
-            &mut self.tables.tasks,
-            id,
-            changed,
-            (self.version, self.now),
-        );
+        replace(&mut self.tables.tasks, id, changed, (self.version, self.now));
     }
 }
