@@ -49,8 +49,10 @@ static __always_inline __u32 ct_timeout(__u8 proto, __u32 flags)
 }
 
 /* Writes the key of the other half; abi.h has the table. */
-static __noinline void ct_pair(const struct ct_key *k, const struct ct_val *v, struct ct_key *out)
+CHECKED_ONCE int ct_pair(const struct ct_key *k, const struct ct_val *v, struct ct_key *out)
 {
+	if (!k || !v || !out)
+		return 0;
 	*out = *k;
 	out->node = 0;
 	if (k->dir == CT_VIP_REV || k->dir == CT_ENTRY_REV || k->dir == CT_BACK_REV) {
@@ -64,7 +66,7 @@ static __noinline void ct_pair(const struct ct_key *k, const struct ct_val *v, s
 		out->dport = remote || vip ? k->sport : v->xport;
 		out->node = remote ? v->node : 0;
 		out->dir = vip ? CT_VIP_FWD : remote ? CT_BACK_FWD : CT_ENTRY_FWD;
-		return;
+		return 0;
 	}
 	/* to the reply's direction: backend -> client as the backend sees it */
 	out->src = v->xaddr;
@@ -76,18 +78,19 @@ static __noinline void ct_pair(const struct ct_key *k, const struct ct_val *v, s
 		out->node = v->node;
 		out->dir = CT_ENTRY_REV;
 	}
+	return 0;
 }
 
 /* Notes a packet of the flow: moves the timeout of both halves, at most once per second. */
-static __noinline void ct_update(const struct ct_key *k, struct ct_val *v, const struct pkt *p,
-				 __u32 reply)
+CHECKED_ONCE int ct_update(const struct ct_key *k, struct ct_val *v, const struct pkt *p, __u32 reply)
 {
-	__u32 flags = v->flags, expires;
-	struct ct_key other;
+	__u32 flags, expires;
+	struct ct_key other = {};
 	struct ct_val *o;
 
-	if (p->err)
-		return;
+	if (!k || !v || !p || p->err)
+		return 0;
+	flags = v->flags;
 	if (reply)
 		flags |= CT_SEEN_REPLY;
 	if (p->proto == IPPROTO_TCP && p->tcp & TCP_RST)
@@ -96,7 +99,7 @@ static __noinline void ct_update(const struct ct_key *k, struct ct_val *v, const
 		flags |= reply ? CT_FIN_B : CT_FIN_A;
 	expires = now_s() + ct_timeout(p->proto, flags);
 	if (flags == v->flags && expires == v->expires)
-		return;
+		return 0;
 	v->flags = flags;
 	v->expires = expires;
 	ct_pair(k, v, &other);
@@ -105,24 +108,31 @@ static __noinline void ct_update(const struct ct_key *k, struct ct_val *v, const
 		o->flags |= flags & CT_STATE;
 		o->expires = expires;
 	}
+	return 0;
 }
 
 /* Removes the other half of a flow that gets a new backend. */
-static __noinline void ct_forget_pair(const struct ct_key *k, const struct ct_val *v)
+CHECKED_ONCE int ct_forget_pair(const struct ct_key *k, const struct ct_val *v)
 {
-	struct ct_key other;
+	struct ct_key other = {};
 
 	ct_pair(k, v, &other);
 	bpf_map_delete_elem(&ct, &other);
+	return 0;
 }
 
 /* Whether a flow may go on with its backend (section "draining" of the design). */
-static __noinline int ct_usable(const struct ct_val *v, const struct pkt *p)
+CHECKED_ONCE int ct_usable(const struct ct_val *v, const struct pkt *p)
 {
-	__u32 id = v->be;
-	int stream = p->proto == IPPROTO_TCP && !is_syn(p);
-	struct be *b = bpf_map_lookup_elem(&backends, &id);
+	struct be *b;
+	int stream;
+	__u32 id;
 
+	if (!v || !p)
+		return RESELECT;
+	id = v->be;
+	stream = p->proto == IPPROTO_TCP && !is_syn(p);
+	b = bpf_map_lookup_elem(&backends, &id);
 	if (p->err)
 		return b ? USE : RESELECT;
 	if (!stream && ct_dead(v))
@@ -155,11 +165,14 @@ static __always_inline int ct_moved(const struct ct_val *old, const struct ct_va
  * adopted, a dead one replaced. `stream`: the packet is TCP but no SYN, so the flow existed before
  * and may have moved here from another entry node.
  */
-static __noinline int ct_claim(const struct ct_key *k, struct ct_val *v, __u32 stream)
+CHECKED_ONCE int ct_claim(const struct ct_key *k, struct ct_val *v, __u32 stream)
 {
 	struct ct_val *old;
-	int rc = bpf_map_update_elem(&ct, k, v, BPF_NOEXIST);
+	int rc;
 
+	if (!k || !v)
+		return DROP_MALFORMED;
+	rc = bpf_map_update_elem(&ct, k, v, BPF_NOEXIST);
 	if (!rc)
 		return 0;
 	if (rc != -EEXIST)
@@ -174,11 +187,13 @@ static __noinline int ct_claim(const struct ct_key *k, struct ct_val *v, __u32 s
 }
 
 /* Claims a reverse tuple, with another client port if the client's own is taken. */
-static __noinline int ct_claim_client(struct ct_key *k, struct ct_val *v, __u32 stream)
+CHECKED_ONCE int ct_claim_client(struct ct_key *k, struct ct_val *v, __u32 stream)
 {
 	__u32 port = bpf_get_prandom_u32() % (65536 - 1024);
 	int i, rc;
 
+	if (!k || !v)
+		return DROP_MALFORMED;
 	rc = ct_claim(k, v, stream);
 	if (rc != DROP_CT_COLLISION)
 		return rc;

@@ -36,7 +36,7 @@ static __always_inline __u64 udp_flag(const struct pkt *p)
 }
 
 /* Sets the address at `field` of the IP header at `l3`. */
-static __noinline int set_addr(struct __sk_buff *skb, __u32 l3, __u32 field, __be32 from, __be32 to)
+static __always_inline int set_addr(struct __sk_buff *skb, __u32 l3, __u32 field, __be32 from, __be32 to)
 {
 	if (from == to)
 		return 0;
@@ -115,9 +115,12 @@ static __noinline int apply_quoted(struct __sk_buff *skb, struct pkt *p, const s
 }
 
 /* Rewrites the packet; returns 0 or a drop reason. */
-static __noinline int apply(struct __sk_buff *skb, struct pkt *p, const struct xlate *x)
+CHECKED_ONCE int apply(struct __sk_buff *skb, struct pkt *p, const struct xlate *x)
 {
 	int rc;
+
+	if (!p || !x)
+		return DROP_MALFORMED;
 
 	if (p->err)
 		return apply_quoted(skb, p, x);
@@ -132,12 +135,13 @@ static __noinline int apply(struct __sk_buff *skb, struct pkt *p, const struct x
 }
 
 /* TTL and protocol share one 16-bit word of the header. */
-static __noinline int dec_ttl(struct __sk_buff *skb, struct pkt *p)
+CHECKED_ONCE int dec_ttl(struct __sk_buff *skb, struct pkt *p)
 {
-	__u8 proto = 0, ttl = p->ttl - 1;
+	__u8 proto = 0, ttl;
 
-	if (p->ttl <= 1)
+	if (!p || p->ttl <= 1)
 		return DROP_TTL_EXPIRED;
+	ttl = p->ttl - 1;
 	if (bpf_skb_load_bytes(skb, L3 + 9, &proto, 1))
 		return DROP_MALFORMED;
 	if (bpf_l3_csum_replace(skb, L3 + IP_CHECK, bpf_htons(p->ttl << 8 | proto),

@@ -69,8 +69,10 @@ static __noinline int to_peer(struct __sk_buff *skb, __u32 ifindex, const __u8 *
 }
 
 /* To a local task with statistics, or to its node. */
-static __noinline int to_hop(struct __sk_buff *skb, const struct hop *h, __u32 vni)
+CHECKED_ONCE int to_hop(struct __sk_buff *skb, const struct hop *h, __u32 vni)
 {
+	if (!h)
+		DROP(DROP_MALFORMED);
 	if (h->node)
 		return to_node(skb, h->node, vni);
 	count_rx(skb, h->lidx);
@@ -111,12 +113,14 @@ static __always_inline int to_client_neigh(__u32 ifindex)
  * the tunnel's metadata on kernels before October 2025. Usually nothing has resolved the client
  * (NO_NEIGH): the MAC learned with the flow serves.
  */
-static __noinline int to_client_fib(struct __sk_buff *skb, const struct xlate *x, __u32 ifindex,
-				    const __u8 *learned)
+CHECKED_ONCE int to_client_fib(struct __sk_buff *skb, const struct xlate *x, __u32 ifindex,
+			       const struct hop *learned)
 {
 	struct bpf_fib_lookup f = {};
 	struct iface *uplink;
 
+	if (!x || !learned)
+		DROP(DROP_MALFORMED);
 	f.family = ADDRESS_FAMILY_V4;
 	f.ifindex = ifindex;
 	f.ipv4_src = x->saddr;
@@ -129,7 +133,7 @@ static __noinline int to_client_fib(struct __sk_buff *skb, const struct xlate *x
 		uplink = bpf_map_lookup_elem(&ifaces, &ifindex);
 		if (!uplink)
 			DROP(DROP_NO_IFACE);
-		if (set_macs(skb, learned, uplink->mac))
+		if (set_macs(skb, learned->mac, uplink->mac))
 			DROP(DROP_HELPER_FAILED);
 	}
 	note(ACT_EGRESS, ifindex, 0, 0);

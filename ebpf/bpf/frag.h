@@ -6,17 +6,21 @@
 #include "packet.h"
 
 /* Records the first fragment's ports, fills in a later one's; returns 0 or a drop reason. */
-static __noinline int frag_ports(struct pkt *p, __u32 vni)
+CHECKED_ONCE int frag_ports(struct pkt *p, __u32 vni)
 {
-	struct frag_key key = {
-		.vni = vni, .src = p->osrc, .dst = p->odst, .id = p->id, .proto = p->proto,
-	};
-	struct frag_val val = { .sport = p->sport, .dport = p->dport, .time = 0 };
+	struct frag_key key = { .vni = vni };
+	struct frag_val val = {};
 	struct frag_val *seen;
 
-	if (p->frag == FRAG_NONE || p->err)
+	if (!p || p->frag == FRAG_NONE || p->err)
 		return 0;
+	key.src = p->osrc;
+	key.dst = p->odst;
+	key.id = p->id;
+	key.proto = p->proto;
 	if (p->frag == FRAG_FIRST) {
+		val.sport = p->sport;
+		val.dport = p->dport;
 		val.time = now_s();
 		bpf_map_update_elem(&frags, &key, &val, BPF_ANY);
 		return 0;

@@ -7,7 +7,7 @@
 #include "mesh.h"
 
 /* A task calls a published port of its own node (walk J). */
-static __noinline int gw_entry(struct __sk_buff *skb, const struct iface *ifc, struct pkt *p)
+static __always_inline int gw_entry(struct __sk_buff *skb, const struct iface *ifc, struct pkt *p)
 {
 	struct entry e = { .ifindex = in_dev(skb), .flags = CT_TO_TASK };
 	__be32 dst = p->odst;

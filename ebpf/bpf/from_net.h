@@ -81,7 +81,7 @@ static __noinline int net_mesh_return(struct __sk_buff *skb, struct pkt *p, __u3
 	return mesh_reply(skb, p, &k, v);
 }
 
-static __noinline int net_ip(struct __sk_buff *skb, __u32 vni, __u32 from)
+static __always_inline int net_ip(struct __sk_buff *skb, __u32 vni, __u32 from)
 {
 	struct pkt p = {};
 	int rc = parse(skb, &p);

@@ -31,7 +31,7 @@ static __noinline int route_task(struct __sk_buff *skb, const struct iface *ifc,
 	return to_overlay(skb, p, &h);
 }
 
-static __noinline int task_ip(struct __sk_buff *skb, const struct iface *ifc)
+static __always_inline int task_ip(struct __sk_buff *skb, const struct iface *ifc)
 {
 	struct pkt p = {};
 	int rc = parse(skb, &p);

@@ -10,19 +10,19 @@
 /* The only way to drop. */
 #define DROP(reason) return drop(skb, reason)
 
-static __noinline void sample(struct __sk_buff *skb, __u32 reason)
+static __always_inline int sample(struct __sk_buff *skb, __u32 reason)
 {
 	struct conf *c = the_conf();
 	struct event *e;
 	struct pkt p = {};
 
 	if (!c || !c->trace || bpf_get_prandom_u32() % c->trace)
-		return;
+		return 0;
 	if (!parse_ip(skb, L3, &p))
 		parse_ports(skb, &p);
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e)
-		return;
+		return 0;
 	__builtin_memset(e, 0, sizeof(*e));
 	e->time_ns = bpf_ktime_get_ns();
 	e->reason = reason;
@@ -34,9 +34,10 @@ static __noinline void sample(struct __sk_buff *skb, __u32 reason)
 	e->proto = p.proto;
 	e->len = skb->len;
 	bpf_ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
 }
 
-static __noinline void count_drop(struct __sk_buff *skb, __u32 reason)
+CHECKED_ONCE int count_drop(struct __sk_buff *skb, __u32 reason)
 {
 	struct counter *c = bpf_map_lookup_elem(&drops, &reason);
 
@@ -45,6 +46,7 @@ static __noinline void count_drop(struct __sk_buff *skb, __u32 reason)
 		c->bytes += skb->len;
 	}
 	sample(skb, reason);
+	return 0;
 }
 
 static __always_inline int drop(struct __sk_buff *skb, __u32 reason)

@@ -124,12 +124,12 @@ static __noinline int make_unreach(struct __sk_buff *skb, struct pkt *p)
  * TCP gets RST; everything else gets ICMP port unreachable. Never about ICMP errors, RST, later
  * fragments or multicast.
  */
-static __noinline int refuse(struct __sk_buff *skb, struct pkt *p, __u32 reason, __u32 reset)
+CHECKED_ONCE int refuse(struct __sk_buff *skb, struct pkt *p, __u32 reason, __u32 reset)
 {
 	struct ether eth;
 	int rc;
 
-	if (p->err || p->frag == FRAG_LATER || (p->tcp & TCP_RST) || is_mcast_bcast(p->odst) ||
+	if (!p || p->err || p->frag == FRAG_LATER || (p->tcp & TCP_RST) || is_mcast_bcast(p->odst) ||
 	    !reply_allowed() || load_ether(skb, &eth))
 		DROP(reason);
 	count_drop(skb, reason);

@@ -69,7 +69,7 @@ static __noinline __be32 client_for(const struct ct_key *rev, __be32 client)
 }
 
 /* Takes the tuple a backend answers to and completes the forward entry; 0 or a drop reason. */
-static __noinline int entry_claim(const struct ct_key *k, struct ct_val *v, const struct be *b,
+static __always_inline int entry_claim(const struct ct_key *k, struct ct_val *v, const struct be *b,
 				  const struct entry *e, __u32 stream)
 {
 	struct conf *c = the_conf();
@@ -103,16 +103,20 @@ static __noinline int entry_claim(const struct ct_key *k, struct ct_val *v, cons
 }
 
 /* Chooses a backend for a new client and makes both halves; returns 0 or a drop reason. */
-static __noinline int entry_create(const struct ct_key *k, const struct pkt *p,
-				   const struct entry *e)
+CHECKED_ONCE int entry_create(const struct ct_key *k, const struct pkt *p, const struct entry *e)
 {
-	__u32 index = e->svc, hash = mesh_hash(k, e->port_flags);
-	struct svc *s = bpf_map_lookup_elem(&svc, &index);
 	struct conf *c = the_conf();
 	struct ct_val v = {};
+	__u32 index, hash;
+	struct svc *s;
 	struct be *b;
 	int rc;
 
+	if (!k || !p || !e)
+		return DROP_MALFORMED;
+	index = e->svc;
+	hash = mesh_hash(k, e->port_flags);
+	s = bpf_map_lookup_elem(&svc, &index);
 	if (!s || !c)
 		return DROP_PORT_NO_BACKEND;
 	if (e->port_flags & PORT_LOCAL_PREF)
@@ -138,13 +142,15 @@ static __noinline int entry_create(const struct ct_key *k, const struct pkt *p,
 }
 
 /* The router towards the client may change; both halves follow. */
-static __noinline void entry_learn(const struct ct_key *k, struct ct_val *v, const struct entry *e)
+CHECKED_ONCE int entry_learn(const struct ct_key *k, struct ct_val *v, const struct entry *e)
 {
-	struct ct_key other;
+	struct ct_key other = {};
 	struct ct_val *o;
 
+	if (!k || !v || !e)
+		return 0;
 	if (same_mac(v->mac, e->mac) && v->ifindex == e->ifindex)
-		return;
+		return 0;
 	__builtin_memcpy(v->mac, e->mac, 6);
 	v->ifindex = e->ifindex;
 	ct_pair(k, v, &other);
@@ -153,10 +159,11 @@ static __noinline void entry_learn(const struct ct_key *k, struct ct_val *v, con
 		__builtin_memcpy(o->mac, e->mac, 6);
 		o->ifindex = e->ifindex;
 	}
+	return 0;
 }
 
 /* Finds or makes the flow; fills what the packet becomes and where it goes. */
-static __noinline int entry_flow(const struct pkt *p, const struct entry *e, struct xlate *x,
+static __always_inline int entry_flow(const struct pkt *p, const struct entry *e, struct xlate *x,
 				 struct hop *h)
 {
 	struct ct_val *v;
@@ -198,12 +205,14 @@ static __noinline int entry_flow(const struct pkt *p, const struct entry *e, str
 }
 
 /* A client's packet to a published port. */
-static __noinline int mesh_entry(struct __sk_buff *skb, struct pkt *p, const struct entry *e)
+CHECKED_ONCE int mesh_entry(struct __sk_buff *skb, struct pkt *p, const struct entry *e)
 {
 	struct xlate x = {};
 	struct hop h = {};
 	int rc;
 
+	if (!p || !e)
+		DROP(DROP_MALFORMED);
 	if (!p->err && !client_allowed(p, e))
 		DROP(DROP_NOT_ALLOWED);
 	if (p->ttl <= 1)
@@ -227,16 +236,23 @@ static __noinline int mesh_entry(struct __sk_buff *skb, struct pkt *p, const str
 }
 
 /* A reply at the entry node: published address back in, then to the client. */
-static __noinline int mesh_reply(struct __sk_buff *skb, struct pkt *p, const struct ct_key *k,
-				 struct ct_val *v)
+CHECKED_ONCE int mesh_reply(struct __sk_buff *skb, struct pkt *p, const struct ct_key *k,
+			    struct ct_val *v)
 {
-	struct xlate x = { .saddr = v->xaddr, .daddr = v->caddr, .sport = v->xport,
-			   .dport = v->cport };
-	__u32 flags = v->flags, ifindex = v->ifindex;
-	__u8 mac[6];
+	struct xlate x = {};
+	struct hop client = {};
+	__u32 flags;
 	int rc;
 
-	__builtin_memcpy(mac, v->mac, 6);
+	if (!p || !k || !v)
+		DROP(DROP_MALFORMED);
+	x.saddr = v->xaddr;
+	x.sport = v->xport;
+	x.daddr = v->caddr;
+	x.dport = v->cport;
+	flags = v->flags;
+	client.ifindex = v->ifindex;
+	__builtin_memcpy(client.mac, v->mac, 6);
 	ct_update(k, v, p, 1);
 	rc = dec_ttl(skb, p);
 	if (!rc)
@@ -244,23 +260,29 @@ static __noinline int mesh_reply(struct __sk_buff *skb, struct pkt *p, const str
 	if (rc)
 		DROP(rc);
 	if (flags & CT_TO_TASK)
-		return to_peer(skb, ifindex, mac);
+		return to_peer(skb, client.ifindex, client.mac);
 	if (flags & CT_TO_HOST)
-		return to_host(skb, mac);
+		return to_host(skb, client.mac);
 	if (k->dir == CT_BACK_REV)
-		return to_client_neigh(ifindex);
-	return to_client_fib(skb, &x, ifindex, mac);
+		return to_client_neigh(client.ifindex);
+	return to_client_fib(skb, &x, client.ifindex, &client);
 }
 
 /* A reply at the backend's node: the client as the entry node knows it, then back there. */
-static __noinline int mesh_return(struct __sk_buff *skb, struct pkt *p, const struct ct_key *k,
-				  struct ct_val *v)
+CHECKED_ONCE int mesh_return(struct __sk_buff *skb, struct pkt *p, const struct ct_key *k,
+			     struct ct_val *v)
 {
-	struct xlate x = { .saddr = p->src, .daddr = v->caddr, .sport = p->sport,
-			   .dport = v->cport };
-	__u32 entry_node = v->node;
+	struct xlate x = {};
+	__u32 entry_node;
 	int rc;
 
+	if (!p || !k || !v)
+		DROP(DROP_MALFORMED);
+	x.saddr = p->src;
+	x.sport = p->sport;
+	x.daddr = v->caddr;
+	x.dport = v->cport;
+	entry_node = v->node;
 	ct_update(k, v, p, 1);
 	rc = apply(skb, p, &x);
 	if (rc)

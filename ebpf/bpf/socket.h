@@ -115,7 +115,7 @@ static __noinline int sock_host(struct bpf_sock_addr *ctx, struct sock_dst *d)
 }
 
 /* Remembers what the process asked for. */
-static __noinline void sock_remember(struct bpf_sock_addr *ctx, const struct sock_dst *to,
+static __always_inline void sock_remember(struct bpf_sock_addr *ctx, const struct sock_dst *to,
 				     const struct sock_dst *asked)
 {
 	struct sock_key k = { .cookie = bpf_get_socket_cookie(ctx), .addr = to->addr,

@@ -52,16 +52,16 @@ static __noinline int vip_claim_hairpin(const struct ct_key *k, struct ct_val *v
 }
 
 /* Chooses a backend and makes both halves; returns 0 or a drop reason. */
-static __noinline int vip_create(const struct ct_key *k, __u32 index, const struct pkt *p)
+CHECKED_ONCE int vip_create(const struct ct_key *k, __u32 index, const struct pkt *p)
 {
 	struct svc *s = bpf_map_lookup_elem(&svc, &index);
 	struct conf *c = the_conf();
 	struct ct_val v = {};
-	struct ct_key rev;
+	struct ct_key rev = {};
 	struct be *b;
 	int rc;
 
-	if (!s || !c)
+	if (!s || !c || !k || !p)
 		return DROP_VIP_NO_BACKEND;
 	v.be = pick(read_range(&s->sel), flow_hash(k));
 	b = bpf_map_lookup_elem(&backends, &v.be);
@@ -121,14 +121,16 @@ static __noinline int vip_flow(struct pkt *p, struct ct_key *k, __u32 index, str
 }
 
 /* Sends a task's packet to a VIP to one of the backends. */
-static __noinline int vip_forward(struct __sk_buff *skb, const struct iface *ifc, struct pkt *p,
-				  __u32 index)
+CHECKED_ONCE int vip_forward(struct __sk_buff *skb, const struct iface *ifc, struct pkt *p,
+			     __u32 index)
 {
 	struct xlate x = {};
 	struct ct_key k;
 	struct hop h = {};
 	int rc;
 
+	if (!ifc || !p)
+		DROP(DROP_MALFORMED);
 	rc = frag_ports(p, ifc->vni);
 	if (rc)
 		DROP(rc);
@@ -157,13 +159,13 @@ static __noinline int vip_forward(struct __sk_buff *skb, const struct iface *ifc
 }
 
 /* A packet for a local task that has VIP flows: a reply gets the VIP back as its source. */
-static __noinline int vip_reverse(struct __sk_buff *skb, struct pkt *p, __u32 vni)
+CHECKED_ONCE int vip_reverse(struct __sk_buff *skb, struct pkt *p, __u32 vni)
 {
 	struct xlate x = {};
 	struct ct_val *v;
 	struct ct_key k;
 
-	if (frag_ports(p, vni)) /* perhaps a direct flow: deliver as it is */
+	if (!p || frag_ports(p, vni)) /* perhaps a direct flow: deliver as it is */
 		return 0;
 	ct_key_of(&k, p, vni, 0, CT_VIP_REV);
 	v = bpf_map_lookup_elem(&ct, &k);

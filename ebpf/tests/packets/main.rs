@@ -1,0 +1,11 @@
+//! Packet in → verdict, packet out, map changes, drop counter: every walk, through
+//! `BPF_PROG_TEST_RUN`. Needs root; each test has its own maps on its own bpffs.
+
+#![expect(clippy::cast_possible_truncation, reason = "lengths of test packets")]
+
+mod frame;
+mod guards;
+mod mesh;
+mod overlay;
+mod vip;
+mod world;

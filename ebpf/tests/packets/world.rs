@@ -1,0 +1,346 @@
+//! A node with everything in its maps, and a runner for steps written as text.
+//!
+//! A step is `where: frame => result`. Where: `t b` (tasks on overlay 4096), `t2` (the same
+//! address on overlay 4097), `tg bg` (their gateways), `up` (uplink), `host` (swn-hostp),
+//! `net NODE VNI` (the tunnel). Result: `pass`, `drop REASON`, `peer t: …`, `node 1 vni 4096: …`,
+//! `out up: …`, `neigh up: …`, `host: …`; `[REASON]` follows the place if the original counts as
+//! dropped (a refusal).
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use swarmnet_ebpf::abi::*;
+use swarmnet_ebpf::drops;
+use swarmnet_ebpf::map::*;
+use swarmnet_ebpf::program::{Dataplane, Hook, Options};
+
+use crate::frame;
+
+pub(crate) const T: u32 = 11;
+pub(crate) const B: u32 = 12;
+pub(crate) const T2: u32 = 13;
+pub(crate) const TG: u32 = 21;
+pub(crate) const BG: u32 = 22;
+pub(crate) const UP: u32 = 2;
+pub(crate) const VX: u32 = 5;
+pub(crate) const HOST: u32 = 6;
+pub(crate) const HOSTP: u32 = 7;
+pub(crate) const OVERLAY: u32 = 4096;
+pub(crate) const OTHER: u32 = 4097;
+pub(crate) const VIP_SVC: u32 = 1;
+pub(crate) const MESH_SVC: u32 = 2;
+const UP_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
+const HOST_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 6];
+const CLIENT_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x50];
+
+pub(crate) struct World {
+    pub plane: Dataplane,
+    pub maps: Maps,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) fn ip(text: &str) -> Be32 {
+    Be32::new(text.parse::<Ipv4Addr>().unwrap())
+}
+
+/// Gives this thread a bpffs of its own; it vanishes with the thread.
+pub(crate) fn private_bpffs(dir: &Path) {
+    unshare(CloneFlags::CLONE_NEWNS).expect("these tests need root (namespaces, BPF)");
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .expect("private mounts");
+    mount(Some("bpf"), dir, Some("bpf"), MsFlags::empty(), None::<&str>).expect("a bpffs");
+}
+
+pub(crate) fn small_sizes() -> BTreeMap<MapId, u32> {
+    use MapId as M;
+    [
+        (M::Eps, 64),
+        (M::Slots, 4096),
+        (M::Svc, 16),
+        (M::Backends, 64),
+        (M::MeshLocal, 64),
+        (M::Ct, 4096),
+        (M::Frags, 1024),
+        (M::SockRev, 1024),
+        (M::Lflags, 64),
+        (M::EpStats, 64),
+        (M::SvcStats, 16),
+    ]
+    .into()
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        private_bpffs(dir.path());
+        let options = Options {
+            bpffs: dir.path().to_owned(),
+            sizes: small_sizes(),
+            test: true,
+            ..Options::default()
+        };
+        let plane = Dataplane::load(&options).unwrap_or_else(|error| panic!("{error:?}"));
+        let maps = plane.maps();
+        let world = Self { plane, maps, _dir: dir };
+        world.fill_devices();
+        world.fill_overlay();
+        world.fill_services();
+        world
+    }
+
+    fn fill_devices(&self) {
+        let m = &self.maps;
+        let conf = ConfValue {
+            node_addr: ip("10.20.20.100"),
+            vx_if: VX,
+            host_if: HOST,
+            hostp_if: HOSTP,
+            gw_pool: ip("172.31.0.0"),
+            gw_mask: Be32::mask(16),
+            host_mac: HOST_MAC,
+            ..ConfValue::default()
+        };
+        m.set::<Conf>(&0, &conf).unwrap();
+        self.iface(T, OVERLAY, "10.0.1.3", 1, 0);
+        self.iface(B, OVERLAY, "10.0.1.4", 2, 0);
+        self.iface(T2, OTHER, "10.0.1.3", 5, 0);
+        self.iface(TG, 0, "172.31.0.3", 3, IFACE_GW);
+        self.iface(BG, 0, "172.31.0.4", 4, IFACE_GW);
+        let uplink = Iface { mac: UP_MAC, flags: IFACE_UPLINK, ..Iface::default() };
+        m.set::<Ifaces>(&UP, &uplink).unwrap();
+        m.set::<LocalAddrs>(&ip("10.20.20.100"), &UP).unwrap();
+        for (index, addr) in [(1, "10.20.20.110"), (2, "10.20.20.120")] {
+            m.set::<Nodes>(&index, &Node { addr: ip(addr), ..Node::default() }).unwrap();
+            m.set::<Peers>(&ip(addr), &Peer { node: index, flags: 0 }).unwrap();
+        }
+    }
+
+    pub(crate) fn iface(&self, ifindex: u32, vni: u32, addr: &str, lidx: u32, flags: u16) {
+        let addr = ip(addr);
+        let mac = task_mac(addr.addr());
+        let mask = if flags & IFACE_GW == 0 { Be32::mask(24) } else { Be32::mask(32) };
+        self.maps.set::<Ifaces>(&ifindex, &Iface { vni, addr, mask, mac, flags, lidx }).unwrap();
+    }
+
+    fn fill_overlay(&self) {
+        self.maps.set::<Vnis>(&OVERLAY, &VniValue::default()).unwrap();
+        self.maps.set::<Vnis>(&OTHER, &VniValue::default()).unwrap();
+        self.ep(OVERLAY, "10.0.1.1", EP_GATEWAY, 0, 0);
+        self.ep(OVERLAY, "10.0.1.2", EP_VIP, 0, 0);
+        self.ep(OVERLAY, "10.0.1.3", EP_LOCAL, 0, T);
+        self.ep(OVERLAY, "10.0.1.4", EP_LOCAL, 0, B);
+        self.ep(OVERLAY, "10.0.1.5", EP_REMOTE, 1, 0);
+        self.ep(OVERLAY, "10.0.1.9", EP_GONE, 0, 0);
+        self.ep(OTHER, "10.0.1.3", EP_LOCAL, 0, T2);
+        self.ep(OTHER, "10.0.1.4", EP_REMOTE, 2, 0);
+    }
+
+    pub(crate) fn ep(&self, vni: u32, addr: &str, kind: u8, node: u32, ifindex: u32) {
+        let addr = ip(addr);
+        let lidx = match ifindex {
+            T => 1,
+            B => 2,
+            T2 => 5,
+            _ => 0,
+        };
+        let mac = task_mac(addr.addr());
+        let svc = if kind == EP_VIP { VIP_SVC } else { 0 };
+        let ep = Ep { kind, node, ifindex, lidx, addr, mac, svc, ..Ep::default() };
+        self.maps.set::<Eps>(&EpKey { vni, addr }, &ep).unwrap();
+    }
+
+    fn fill_services(&self) {
+        let used = Service { flags: SVC_USED, ..Service::default() };
+        self.maps.set::<Svc>(&VIP_SVC, &used).unwrap();
+        self.maps.set::<Svc>(&MESH_SVC, &used).unwrap();
+        self.vip_backend(41, "10.0.1.4", 0, B, BE_ACTIVE);
+        self.vip_backend(42, "10.0.1.5", 1, 0, BE_ACTIVE);
+        self.vip_backend(43, "10.0.1.3", 0, T, BE_ACTIVE);
+        self.mesh_backend(51, "172.31.0.4", 0, BG, BE_ACTIVE);
+        self.mesh_backend(52, "172.31.0.8", 1, 0, BE_ACTIVE);
+        self.mesh_backend(53, "172.31.0.3", 0, TG, BE_ACTIVE);
+        self.publish(30000, 6, 80, 0);
+        self.publish(30000, 17, 80, 0);
+        for (addr, ifindex, lidx) in [("172.31.0.3", TG, 3), ("172.31.0.4", BG, 4)] {
+            for proto in [6, 17] {
+                self.mesh_target(addr, ifindex, lidx, proto, &[]);
+            }
+        }
+    }
+
+    pub(crate) fn mesh_target(&self, gw: &str, ifindex: u32, lidx: u32, proto: u8, nets: &[Net]) {
+        let key = MeshKey { gw_addr: ip(gw), port: Be16::new(80), proto, pad: 0 };
+        let mut target =
+            MeshTarget { ifindex, lidx, mac: task_mac(ip(gw).addr()), ..Default::default() };
+        target.nets = nets.len() as u16;
+        target.net[..nets.len()].copy_from_slice(nets);
+        self.maps.set::<MeshLocal>(&key, &target).unwrap();
+    }
+
+    pub(crate) fn vip_backend(&self, id: u32, addr: &str, node: u32, ifindex: u32, state: u8) {
+        self.backend(id, addr, node, ifindex, (state, BE_VIP));
+    }
+
+    pub(crate) fn mesh_backend(&self, id: u32, addr: &str, node: u32, ifindex: u32, state: u8) {
+        self.backend(id, addr, node, ifindex, (state, BE_MESH));
+    }
+
+    fn backend(&self, id: u32, addr: &str, node: u32, ifindex: u32, kind: (u8, u8)) {
+        let mac = task_mac(ip(addr).addr());
+        let vni = if kind.1 == BE_VIP { OVERLAY } else { 0 };
+        let lidx = BTreeMap::from([(T, 1), (B, 2), (TG, 3), (BG, 4)]);
+        let backend = Backend {
+            vni,
+            addr: ip(addr),
+            node,
+            ifindex,
+            lidx: lidx.get(&ifindex).copied().unwrap_or(0),
+            mac,
+            state: kind.0,
+            kind: kind.1,
+            ..Backend::default()
+        };
+        self.maps.set::<Backends>(&id, &backend).unwrap();
+    }
+
+    pub(crate) fn publish(&self, port: u16, proto: u8, target: u16, flags: u16) {
+        let key = PortKey { port: Be16::new(port), proto, ..PortKey::default() };
+        let value = Port { svc: MESH_SVC, target_port: Be16::new(target), flags };
+        self.maps.set::<Ports>(&key, &value).unwrap();
+    }
+
+    /// Lets the VIP 10.0.1.2 lead to these backends.
+    pub(crate) fn vip_to(&self, backends: &[u32]) {
+        self.maps.write_slots(100, backends).unwrap();
+        let range = SlotRange { base: 100, count: backends.len() as u16, tag: 0 };
+        self.maps.store_sel(VIP_SVC, range).unwrap();
+    }
+
+    /// Lets port 30000 lead to these backends.
+    pub(crate) fn mesh_to(&self, backends: &[u32]) {
+        self.maps.write_slots(200, backends).unwrap();
+        let range = SlotRange { base: 200, count: backends.len() as u16, tag: 0 };
+        self.maps.store_mg(MESH_SVC, range).unwrap();
+    }
+
+    /// Runs steps in order and compares each result.
+    pub(crate) fn check(&self, steps: &str) {
+        for line in steps.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+            let (input, want) = line.split_once("=>").expect("a step has a =>");
+            let got = self.step(input.trim());
+            assert_eq!(got, want.trim(), "\nstep: {line}\nflows: {:#?}", self.flows());
+        }
+    }
+
+    pub(crate) fn flows(&self) -> BTreeMap<CtKey, CtValue> {
+        self.maps.entries::<Ct>().unwrap()
+    }
+
+    /// Runs one step and renders what happened.
+    pub(crate) fn step(&self, input: &str) -> String {
+        let (place, packet) = input.split_once(": ").expect("a step has a place");
+        let (hook, test_in, src, dst) = self.place(place);
+        self.run(hook, test_in, &frame::frame(packet, src, dst))
+    }
+
+    pub(crate) fn place(&self, place: &str) -> (Hook, TestIn, [u8; 6], [u8; 6]) {
+        let on = |ifindex| TestIn { ifindex, ..TestIn::default() };
+        let task = |addr: [u8; 4]| [2, 0x42, addr[0], addr[1], addr[2], addr[3]];
+        // test_run's device is lo, whose MAC is zero: only such frames are PACKET_HOST.
+        let me = [0; 6];
+        match place.split_whitespace().collect::<Vec<_>>()[..] {
+            ["t"] => (Hook::Task, on(T), task([10, 0, 1, 3]), [2; 6]),
+            ["b"] => (Hook::Task, on(B), task([10, 0, 1, 4]), [2; 6]),
+            ["t2"] => (Hook::Task, on(T2), task([10, 0, 1, 3]), [2; 6]),
+            ["tg"] => (Hook::Gateway, on(TG), task([172, 31, 0, 3]), VMAC),
+            ["bg"] => (Hook::Gateway, on(BG), task([172, 31, 0, 4]), VMAC),
+            ["up"] => (Hook::Uplink, on(UP), CLIENT_MAC, me),
+            ["up-other"] => (Hook::Uplink, on(UP), CLIENT_MAC, [9; 6]),
+            ["up-router"] => (Hook::Uplink, on(UP), [9; 6], me),
+            ["host"] => (Hook::HostPair, on(HOSTP), HOST_MAC, VMAC),
+            ["evil"] => (Hook::Task, on(T), [6; 6], [2; 6]),
+            ["evil-gw"] => (Hook::Gateway, on(TG), [6; 6], VMAC),
+            ["unknown"] => (Hook::Task, on(99), task([10, 0, 1, 3]), [2; 6]),
+            ["unknown-gw"] => (Hook::Gateway, on(99), task([10, 0, 1, 3]), [2; 6]),
+            ["net-nokey"] => (Hook::Tunnel, on(VX), VMAC, [2; 6]),
+            ["net", node, vni] => {
+                let remote = match node {
+                    "1" => ip("10.20.20.110"),
+                    "2" => ip("10.20.20.120"),
+                    other => ip(other),
+                };
+                let vni = vni.parse().unwrap();
+                (Hook::Tunnel, TestIn { ifindex: VX, has_key: 1, vni, remote }, VMAC, [2; 6])
+            }
+            _ => panic!("unknown place {place}"),
+        }
+    }
+
+    pub(crate) fn run(&self, hook: Hook, input: TestIn, frame: &[u8]) -> String {
+        let before = self.drop_counts();
+        let outcome = self.plane.test_run(hook, input, frame, 1).expect("test_run");
+        let after = self.drop_counts();
+        let counted: Vec<&str> = after
+            .iter()
+            .filter(|(name, count)| before.get(*name) != Some(count))
+            .map(|(name, _)| *name)
+            .collect();
+        let reason = counted.join("+");
+        match outcome.verdict {
+            0 if outcome.frame == frame && reason.is_empty() => "pass".to_owned(),
+            0 => format!("pass CHANGED {reason}: {}", frame::text(&outcome.frame)),
+            2 => format!("drop {reason}"),
+            7 => self.redirect(&outcome.out, &outcome.frame, &reason),
+            other => format!("verdict {other}"),
+        }
+    }
+
+    fn redirect(&self, out: &TestOut, frame: &[u8], reason: &str) -> String {
+        let reason = if reason.is_empty() { String::new() } else { format!(" [{reason}]") };
+        let text = frame::text(frame);
+        let device = |ifindex| match ifindex {
+            T => "t",
+            B => "b",
+            T2 => "t2",
+            TG => "tg",
+            BG => "bg",
+            UP => "up",
+            HOSTP => "hostp",
+            _ => "?",
+        };
+        match out.action {
+            ACT_PEER => {
+                let mac = self.maps.get::<Ifaces>(&out.ifindex).unwrap().map(|i| i.mac);
+                assert_eq!(Some(&frame[..6]), mac.as_ref().map(|m| &m[..]), "destination MAC");
+                assert_eq!(frame[6..12], VMAC, "source MAC");
+                format!("peer {}{reason}: {text}", device(out.ifindex))
+            }
+            ACT_TUNNEL => {
+                assert_eq!(out.ifindex, VX);
+                let node = self.maps.get::<Peers>(&out.remote).unwrap().map_or(0, |p| p.node);
+                format!("node {node} vni {}{reason}: {text}", out.vni)
+            }
+            ACT_EGRESS => {
+                if out.ifindex == UP && reason.is_empty() {
+                    assert_eq!(frame[6..12], UP_MAC, "source MAC on the uplink");
+                    assert_ne!(frame[..6], UP_MAC, "destination MAC on the uplink");
+                }
+                format!("out {}{reason}: {text}", device(out.ifindex))
+            }
+            ACT_INGRESS => {
+                assert_eq!((out.ifindex, &frame[..6]), (HOST, &HOST_MAC[..]));
+                format!("host{reason}: {text}")
+            }
+            ACT_NEIGH => format!("neigh {}{reason}: {text}", device(out.ifindex)),
+            other => format!("redirect {other} nowhere"),
+        }
+    }
+
+    fn drop_counts(&self) -> BTreeMap<&'static str, u64> {
+        let counts = drops::counts(&self.maps).unwrap();
+        counts.into_iter().map(|d| (d.reason.name, d.count.packets)).collect()
+    }
+}
