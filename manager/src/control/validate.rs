@@ -1,0 +1,298 @@
+//! Pure: what a service spec may say, apart from other objects of the cluster.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use swarmnet_model::container::Healthcheck;
+use swarmnet_model::limits::{NETWORKS_PER_TASK_MAX, PORTS_PER_SERVICE_MAX};
+use swarmnet_model::name::check_dns_name;
+use swarmnet_model::resources::Resources;
+use swarmnet_model::{
+    CallError, Code, Constraint, ContainerSpec, EndpointMode, EndpointSpec, Protocol, PublishMode,
+    ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
+};
+
+use super::image::is_reference;
+
+/// A thousandth of a core, in billionths.
+const NANO_CPUS_MIN: i64 = 1_000_000;
+const MEMORY_BYTES_MIN: i64 = 4 << 20;
+/// Shortest interval of a health check that the engine accepts.
+const HEALTH_DURATION_MIN: Duration = Duration::from_millis(1);
+
+/// Checks everything in a spec that needs no look at the cluster.
+///
+/// # Errors
+/// The first thing that is wrong, in Docker's words.
+pub(super) fn check_spec(spec: &ServiceSpec) -> Result<(), CallError> {
+    check_dns_name(&spec.name)?;
+    check_mode(spec)?;
+    check_task(&spec.task)?;
+    for config in spec.update.iter().chain(&spec.rollback) {
+        check_update(config)?;
+    }
+    check_endpoint(&spec.endpoint)
+}
+
+fn check_mode(spec: &ServiceSpec) -> Result<(), CallError> {
+    match spec.mode {
+        ServiceMode::Replicated { .. } | ServiceMode::Global => Ok(()),
+        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
+            if spec.update.is_some() {
+                return Err(CallError::invalid("Jobs may not have an update config"));
+            }
+            let message = "jobs (replicated-job, global-job) are not supported by this version of \
+                           swarmnet; use a service with restart condition none or on-failure";
+            Err(CallError::manager(Code::Unimplemented, message))
+        }
+    }
+}
+
+fn check_task(task: &TaskSpec) -> Result<(), CallError> {
+    check_container(&task.container)?;
+    check_resources(&task.resources)?;
+    Constraint::parse_all(&task.placement.constraints)
+        .map_err(|error| CallError::invalid(error.to_string()))?;
+    if task.networks.len() > NETWORKS_PER_TASK_MAX {
+        let message = format!("TaskSpec: more than {NETWORKS_PER_TASK_MAX} networks");
+        return Err(CallError::invalid(message));
+    }
+    let mut networks = BTreeSet::new();
+    match task.networks.iter().find(|network| !networks.insert(&network.network_id)) {
+        Some(twice) => {
+            let message = format!("TaskSpec: network {} is given twice", twice.network_id);
+            Err(CallError::invalid(message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_container(container: &ContainerSpec) -> Result<(), CallError> {
+    let invalid = |message: String| CallError::invalid(format!("ContainerSpec: {message}"));
+    if container.image.is_empty() {
+        return Err(invalid("image reference must be provided".to_owned()));
+    }
+    if !is_reference(&container.image) {
+        return Err(invalid(format!("\"{}\" is not a valid repository/tag", container.image)));
+    }
+    let mut targets = BTreeSet::new();
+    if let Some(twice) = container.mounts.iter().find(|mount| !targets.insert(&mount.target)) {
+        return Err(invalid(format!("duplicate mount point: {}", twice.target)));
+    }
+    container.healthcheck.as_ref().map_or(Ok(()), check_health)
+}
+
+fn check_health(health: &Healthcheck) -> Result<(), CallError> {
+    let durations = [
+        ("Interval", health.interval),
+        ("Timeout", health.timeout),
+        ("StartPeriod", health.start_period),
+        ("StartInterval", health.start_interval),
+    ];
+    for (name, duration) in durations {
+        // Zero leaves it to the image.
+        if duration.is_some_and(|d| !d.is_zero() && d < HEALTH_DURATION_MIN) {
+            let message = format!("ContainerSpec: {name} in HealthConfig cannot be less than 1ms");
+            return Err(CallError::invalid(message));
+        }
+    }
+    Ok(())
+}
+
+fn check_resources(resources: &Resources) -> Result<(), CallError> {
+    for cpus in [resources.limit_nano_cpus, resources.reserve_nano_cpus] {
+        if cpus != 0 && cpus < NANO_CPUS_MIN {
+            let message = format!("invalid cpu value {}: Must be at least 0.001", in_cores(cpus));
+            return Err(CallError::invalid(message));
+        }
+    }
+    for bytes in [resources.limit_memory_bytes, resources.reserve_memory_bytes] {
+        if bytes != 0 && bytes < MEMORY_BYTES_MIN {
+            let message = format!("invalid memory value {bytes}: Must be at least 4MiB");
+            return Err(CallError::invalid(message));
+        }
+    }
+    Ok(())
+}
+
+/// Billionths as a number of cores, written as Go's `%g` does: `0.0005`, `1e-08`.
+fn in_cores(nano_cpus: i64) -> String {
+    let sign = if nano_cpus < 0 { "-" } else { "" };
+    let digits = nano_cpus.unsigned_abs().to_string();
+    let exponent = i64::try_from(digits.len()).unwrap_or(i64::MAX) - 10;
+    let significant = digits.trim_end_matches('0');
+    if exponent < -4 {
+        let (first, rest) = significant.split_at(1);
+        let point = if rest.is_empty() { "" } else { "." };
+        return format!("{sign}{first}{point}{rest}e-{:02}", -exponent);
+    }
+    let padded = format!("{digits:0>10}");
+    let (whole, fraction) = padded.split_at(padded.len() - 9);
+    let fraction = fraction.trim_end_matches('0');
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{whole}{point}{fraction}")
+}
+
+fn check_update(config: &UpdateConfig) -> Result<(), CallError> {
+    if (0.0..=1.0).contains(&config.max_failure_ratio) {
+        return Ok(());
+    }
+    let message = "TaskSpec: update-maxfailureratio cannot be less than 0 or bigger than 1";
+    Err(CallError::invalid(message))
+}
+
+fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), CallError> {
+    let invalid = |message: &str| Err(CallError::invalid(format!("EndpointSpec: {message}")));
+    if endpoint.ports.len() > PORTS_PER_SERVICE_MAX {
+        return invalid(&format!("more than {PORTS_PER_SERVICE_MAX} published ports"));
+    }
+    let mut published = BTreeSet::new();
+    for port in &endpoint.ports {
+        let ingress = port.mode == PublishMode::Ingress;
+        if port.target_port == 0 {
+            return invalid("target port must be between 1 and 65535");
+        }
+        if ingress && endpoint.mode == EndpointMode::Dnsrr {
+            return invalid("port published with ingress mode can't be used with dnsrr mode");
+        }
+        if ingress && port.protocol == Protocol::Sctp && port.published_port != port.target_port {
+            return invalid("an SCTP port is published in ingress mode only under its own number");
+        }
+        if port.published_port != 0 && !published.insert((port.published_port, port.protocol)) {
+            return invalid("duplicate published ports provided");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use swarmnet_model::NetworkId;
+    use swarmnet_model::task::NetworkAttachmentSpec;
+
+    use super::*;
+    use crate::world::{mount, port, spec};
+
+    /// What is said of a spec after `edit`; empty if nothing.
+    fn verdict(edit: impl FnOnce(&mut ServiceSpec)) -> String {
+        let mut spec = spec("web");
+        edit(&mut spec);
+        check_spec(&spec).map_or_else(|error| error.to_string(), |()| String::new())
+    }
+
+    const INVALID: &str = "rpc error: code = InvalidArgument desc = ";
+
+    #[test]
+    fn a_plain_spec_is_fine() {
+        assert_eq!(verdict(|_| {}), "");
+        assert_eq!(verdict(|spec| spec.mode = ServiceMode::Global), "");
+    }
+
+    #[test]
+    fn names_and_images_are_checked() {
+        assert_eq!(
+            verdict(|spec| spec.name.clear()),
+            format!("{INVALID}meta: name must be provided")
+        );
+        assert_eq!(
+            verdict(|spec| spec.task.container.image.clear()),
+            format!("{INVALID}ContainerSpec: image reference must be provided")
+        );
+        assert_eq!(
+            verdict(|spec| "!!".clone_into(&mut spec.task.container.image)),
+            format!("{INVALID}ContainerSpec: \"!!\" is not a valid repository/tag")
+        );
+    }
+
+    #[test]
+    fn resources_have_minima() {
+        let cpu = |value: i64| verdict(|spec| spec.task.resources.limit_nano_cpus = value);
+        for (value, shown) in [
+            (10, "1e-08"),
+            (12, "1.2e-08"),
+            (500_000, "0.0005"),
+            (99_999, "9.9999e-05"),
+            (100_000, "0.0001"),
+            (-1_500_000_000, "-1.5"),
+        ] {
+            let text = format!("{INVALID}invalid cpu value {shown}: Must be at least 0.001");
+            assert_eq!(cpu(value), text);
+        }
+        assert_eq!(cpu(1_000_000), "");
+        assert_eq!(
+            verdict(|spec| spec.task.resources.reserve_memory_bytes = 10),
+            format!("{INVALID}invalid memory value 10: Must be at least 4MiB")
+        );
+    }
+
+    #[test]
+    fn ports_are_checked_against_each_other() {
+        let ports = |texts: &[&str], mode| {
+            verdict(|spec| {
+                spec.endpoint.ports = texts.iter().map(|text| port(text)).collect();
+                spec.endpoint.mode = mode;
+            })
+        };
+        let vip = EndpointMode::Vip;
+        assert_eq!(ports(&["80:80", "80:80/udp", "81", "82"], vip), "");
+        assert_eq!(
+            ports(&["80:80", "80:81"], vip),
+            format!("{INVALID}EndpointSpec: duplicate published ports provided")
+        );
+        assert_eq!(
+            ports(&["80:80"], EndpointMode::Dnsrr),
+            format!(
+                "{INVALID}EndpointSpec: port published with ingress mode can't be used with dnsrr \
+                 mode"
+            )
+        );
+        assert_eq!(ports(&["80:80@host"], EndpointMode::Dnsrr), "");
+        assert_eq!(ports(&["80:80/sctp", "81:82/sctp@host"], vip), "");
+        assert!(ports(&["81:80/sctp"], vip).contains("SCTP"));
+        assert!(ports(&["80:0"], vip).contains("target port"));
+    }
+
+    #[test]
+    fn mounts_constraints_and_networks_are_checked() {
+        assert_eq!(
+            verdict(|spec| spec.task.container.mounts = vec![mount("/x"), mount("/x")]),
+            format!("{INVALID}ContainerSpec: duplicate mount point: /x")
+        );
+        assert_eq!(
+            verdict(|spec| spec.task.placement.constraints.push("node.id".to_owned())),
+            format!("{INVALID}constraint expected one operator from ==, !=")
+        );
+        let network = NetworkAttachmentSpec {
+            network_id: NetworkId::from_text("net"),
+            aliases: Vec::new(),
+            driver_options: Default::default(),
+        };
+        let twice = vec![network.clone(), network];
+        let text = verdict(|spec| spec.task.networks = twice);
+        assert_eq!(text, format!("{INVALID}TaskSpec: network net is given twice"));
+    }
+
+    #[test]
+    fn ratios_and_health_checks_have_bounds() {
+        for ratio in [-0.1, 1.5, f32::NAN] {
+            let config = UpdateConfig { max_failure_ratio: ratio, ..UpdateConfig::default() };
+            let text = verdict(|spec| spec.rollback = Some(config));
+            assert!(text.ends_with("cannot be less than 0 or bigger than 1"), "{text}");
+        }
+        let health = |interval| {
+            let check = Healthcheck { interval: Some(interval), ..Healthcheck::default() };
+            verdict(|spec| spec.task.container.healthcheck = Some(check))
+        };
+        assert_eq!(health(Duration::ZERO), "");
+        assert_eq!(
+            health(Duration::from_micros(10)),
+            format!("{INVALID}ContainerSpec: Interval in HealthConfig cannot be less than 1ms")
+        );
+    }
+
+    #[test]
+    fn jobs_are_refused_clearly() {
+        let text = verdict(|spec| spec.mode = ServiceMode::GlobalJob);
+        assert!(text.starts_with("rpc error: code = Unimplemented desc = jobs"), "{text}");
+    }
+}
