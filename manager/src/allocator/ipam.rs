@@ -127,10 +127,10 @@ pub fn complete(subnet: Ipv4Network, config: &IpamConfig) -> Result<Subnet, Subn
     if subnet.prefix() > 30 {
         return Err(SubnetError::TooSmall { subnet });
     }
-    if let Some(range) = config.range {
-        if !range.is_subnet_of(subnet) {
-            return Err(SubnetError::RangeOutside { subnet, range });
-        }
+    if let Some(range) = config.range
+        && !range.is_subnet_of(subnet)
+    {
+        return Err(SubnetError::RangeOutside { subnet, range });
     }
     let first = Ipv4Addr::from(u32::from(subnet.network()) + 1);
     let gateway = config.gateway.unwrap_or(first);

@@ -138,3 +138,6 @@ mod convergence;
 #[cfg(test)]
 #[path = "scenarios.rs"]
 mod scenarios;
+#[cfg(test)]
+#[path = "update_scenarios.rs"]
+mod update_scenarios;

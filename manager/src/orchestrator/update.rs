@@ -86,10 +86,10 @@ impl<'a> Pass<'a> {
             }
         };
         let progress = self.progress(service, slots, started_at);
-        if let Some(task) = progress.failure() {
-            if self.act_on_failure(service, &progress.config, task) {
-                return;
-            }
+        if let Some(task) = progress.failure()
+            && self.act_on_failure(service, &progress.config, task)
+        {
+            return;
         }
         self.give_up_old(&progress);
         self.take_next(service, &progress);

@@ -9,6 +9,8 @@
 //!   task web.1 t1 n1|- STATE [desired=D] [at=S] [image=I] [address=10.0.1.3]
 //! ```
 
+mod show;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -29,6 +31,9 @@ use swarmnet_model::{
 use crate::allocator::ipam;
 use crate::plan::Plan;
 use crate::store::{Change, Transaction, apply};
+
+use show::short;
+pub(crate) use show::{long, show};
 
 /// The time of `at=0`.
 pub(crate) const START: Timestamp = Timestamp(1_000_000_000_000_000_000);
@@ -204,67 +209,6 @@ impl World {
 
 pub(crate) fn at(seconds: u64) -> Timestamp {
     START.plus(Duration::from_secs(seconds))
-}
-
-/// Generated ids lose their leading zeros.
-fn short(id: &TaskId) -> String {
-    let digits = id.as_str().trim_start_matches('0');
-    if digits.len() == id.as_str().len() { digits.to_owned() } else { format!("#{digits}") }
-}
-
-/// One line per change.
-pub(crate) fn show(changes: &[Change]) -> String {
-    changes.iter().map(|change| show_one(change) + "\n").collect()
-}
-
-fn show_one(change: &Change) -> String {
-    match change {
-        Change::CreateTask(task) => {
-            let node = task.node_id.as_ref().map(|node| format!(" on {node}")).unwrap_or_default();
-            let (name, image) = (task.name(), &task.spec.container.image);
-            let wish = task.desired_state.as_str();
-            format!("create {name} {} {wish} {image}{node}", short(&task.id))
-        }
-        Change::AllocateTask { id, attachments } => {
-            let addresses: Vec<_> =
-                attachments.iter().map(|a| format!(" {}={}", a.network_id, a.address)).collect();
-            format!("allocate {}{}", short(id), addresses.concat())
-        }
-        Change::AssignTask { id, node_id, message } => {
-            format!("assign {} to {node_id}: {message}", short(id))
-        }
-        Change::ExplainTask { id, message, err } => {
-            format!("explain {}: {message}: {}", short(id), err.as_deref().unwrap_or("-"))
-        }
-        Change::SetDesiredState { id, desired } => {
-            format!("wish {} {}", short(id), desired.as_str())
-        }
-        Change::EndTask { id, status } => {
-            format!("end {} {}: {}", short(id), status.state.as_str(), status.message)
-        }
-        Change::RemoveTask { id } => format!("remove task {}", short(id)),
-        Change::RemoveService { id } => format!("remove service {id}"),
-        Change::SetServiceEndpoint { id, endpoint, .. } => {
-            let vips = endpoint.vips.iter().map(|v| format!(" vip {}={}", v.network_id, v.address));
-            let ports = endpoint
-                .ports
-                .iter()
-                .map(|p| format!(" port {}->{}/{}", p.published_port, p.target_port, p.protocol));
-            format!("endpoint {id}{}", vips.chain(ports).collect::<String>())
-        }
-        Change::SetUpdateStatus { id, status, .. } => {
-            let text = status.as_ref().map_or_else(
-                || "none".to_owned(),
-                |s| format!("{}: {}", s.state.as_str(), s.message),
-            );
-            format!("update {id} {text}")
-        }
-        Change::UpdateService { service, .. } => {
-            let status = service.update_status.as_ref().map_or("-", |s| s.message.as_str());
-            format!("service {} image {}: {status}", service.id, service.spec.task.container.image)
-        }
-        other => format!("{other:?}"),
-    }
 }
 
 pub(crate) fn cluster() -> Cluster {
@@ -507,10 +451,4 @@ fn desired(text: &str) -> DesiredState {
         "remove" => DesiredState::Remove,
         other => panic!("no such desired state: {other}"),
     }
-}
-
-/// The full form of a generated id shown as `#1`; other ids are as they are.
-pub(crate) fn long(id: &str) -> TaskId {
-    let digits = id.strip_prefix('#');
-    TaskId::from_text(digits.map_or_else(|| id.to_owned(), |digits| format!("{digits:0>25}")))
 }
