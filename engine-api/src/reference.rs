@@ -22,25 +22,36 @@ pub(crate) fn resolve<T>(
     if reference.is_empty() {
         return Err(CallError::not_found(kind, reference));
     }
-    let steps: [&dyn Fn(&Named<'_, T>) -> bool; 4] = [
-        &|named| named.id == reference,
-        &|named| named.name == reference,
-        &|named| alike(named.name, reference),
-        &|named| named.id.starts_with(reference),
-    ];
-    let matches = steps
-        .iter()
-        .map(|fits| objects.iter().filter(|named| fits(named)).count())
-        .zip(steps)
-        .find(|(count, _)| *count > 0);
+    let fits = |step: Step, named: &Named<'_, T>| match step {
+        Step::Id => named.id == reference,
+        Step::Name => named.name == reference,
+        Step::Alike => alike(named.name, reference),
+        Step::Prefix => named.id.starts_with(reference),
+    };
+    let count = |step| objects.iter().filter(|named| fits(step, named)).count();
+    let matches = Step::ORDER.map(|step| (count(step), step)).into_iter().find(|(n, _)| *n > 0);
     match matches {
         None => Err(CallError::not_found(kind, reference)),
-        Some((1, fits)) => {
-            let found = objects.into_iter().find(|named| fits(named));
+        Some((1, step)) => {
+            let found = objects.iter().position(|named| fits(step, named));
+            let found = found.and_then(|at| objects.into_iter().nth(at));
             Ok(found.expect("one object fits, as just counted").object)
         }
         Some((count, _)) => Err(ambiguous(kind, reference, count)),
     }
+}
+
+/// How a reference is compared, one after the other until something matches.
+#[derive(Clone, Copy)]
+enum Step {
+    Id,
+    Name,
+    Alike,
+    Prefix,
+}
+
+impl Step {
+    const ORDER: [Self; 4] = [Self::Id, Self::Name, Self::Alike, Self::Prefix];
 }
 
 /// For objects whose names have one spelling.

@@ -1,6 +1,7 @@
 //! Pure: tasks.
 
 use serde_json::{Value, json};
+use swarmnet_model::constraint::Constraint;
 use swarmnet_model::{Attachment, Service, Tables, Task, TaskStatus};
 
 use crate::convert::endpoint;
@@ -74,12 +75,22 @@ fn attachment(of: &Attachment, tables: &Tables) -> Value {
     json!({"Network": network, "Addresses": [of.address.to_string()]})
 }
 
-/// True if the task is what its service wants now (`_up-to-date`).
+/// True if the task is what its service wants now (`_up-to-date`); the managers judge the same way.
 ///
-/// Constraints alone make no task out of date: one whose node still fits stays, one whose node does
-/// not is evicted.
-pub(crate) fn is_up_to_date(task: &Task, service: &Service) -> bool {
+/// Other constraints alone do not make a task out of date while its node satisfies them.
+pub(crate) fn is_up_to_date(task: &Task, service: &Service, tables: &Tables) -> bool {
     let mut wanted = service.spec.task.clone();
-    wanted.placement.constraints.clone_from(&task.spec.placement.constraints);
-    task.spec == wanted && task.endpoint_spec == service.spec.endpoint
+    let constraints = std::mem::replace(
+        &mut wanted.placement.constraints,
+        task.spec.placement.constraints.clone(),
+    );
+    if task.spec != wanted || task.endpoint_spec != service.spec.endpoint {
+        return false;
+    }
+    if task.spec.placement.constraints == constraints {
+        return true;
+    }
+    let node = task.node_id.as_ref().and_then(|id| tables.nodes.get(id));
+    node.zip(Constraint::parse_all(&constraints).ok())
+        .is_some_and(|(node, all)| all.iter().all(|constraint| constraint.matches(node)))
 }

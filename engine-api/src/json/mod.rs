@@ -29,9 +29,10 @@ pub(crate) fn read<T: Shape>(body: &[u8]) -> Result<Document, ApiError> {
     }
     let raw = raw::parse(body)?;
     let mut unknown = Vec::new();
-    let value = match raw {
-        raw::Raw::Plain(Value::Null) => Value::Object(serde_json::Map::new()),
-        other => shape::normalise(other, &T::KIND, "", &mut unknown),
+    let value = if raw == raw::Raw::Plain(Value::Null) {
+        Value::Object(serde_json::Map::new())
+    } else {
+        shape::normalise(raw, &T::KIND, "", &mut unknown)?
     };
     Ok(Document { value, unknown })
 }
@@ -175,7 +176,10 @@ mod tests {
         {
             assert!(refused(text).starts_with("invalid JSON: "), "{text:?}");
         }
-        assert!(refused(b"[]").starts_with("invalid JSON: invalid type: sequence"));
+        let list = "invalid type: sequence, expected an object";
+        assert_eq!(refused(b"[]"), format!("invalid JSON: {list}"));
+        assert_eq!(refused(b"{\"inner\":[]}"), format!("invalid JSON: Inner: {list}"));
+        assert!(refused(b"5").starts_with("invalid JSON: invalid type: integer"));
     }
 
     #[test]

@@ -12,8 +12,8 @@ use crate::error::ApiError;
 pub(super) enum Raw {
     /// Null, truth, number or text.
     Plain(Value),
-    List(Vec<Raw>),
-    Object(Vec<(String, Raw)>),
+    List(Vec<Self>),
+    Object(Vec<(String, Self)>),
 }
 
 impl From<Raw> for Value {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::raw::Raw;
+use crate::error::ApiError;
 
 /// What is expected at a place of a document.
 pub(crate) enum Kind {
@@ -12,9 +13,9 @@ pub(crate) enum Kind {
     Plain,
     /// Anything, kept unread.
     Any,
-    List(&'static Kind),
+    List(&'static Self),
     /// An object whose keys are the user's own.
-    Map(&'static Kind),
+    Map(&'static Self),
     Object(&'static [Field]),
 }
 
@@ -78,23 +79,33 @@ macro_rules! wire {
 pub(crate) use wire;
 
 /// Returns the value with known keys in their own spelling; `unknown` gathers the paths of others.
-pub(super) fn normalise(raw: Raw, kind: &Kind, path: &str, unknown: &mut Vec<String>) -> Value {
+///
+/// # Errors
+/// 400 for a list where an object belongs: serde would read it as a struct's fields in order. Every
+/// other mismatch is left to the typed reading, which names what was expected.
+pub(super) fn normalise(
+    raw: Raw,
+    kind: &Kind,
+    path: &str,
+    unknown: &mut Vec<String>,
+) -> Result<Value, ApiError> {
     match (raw, kind) {
         (Raw::Object(members), Kind::Object(fields)) => object(members, fields, path, unknown),
         (Raw::Object(members), Kind::Map(inner)) => {
             let mut map = Map::new();
             for (key, value) in members {
                 let path = join(path, &key);
-                insert(&mut map, key, value, |v| normalise(v, inner, &path, unknown));
+                insert(&mut map, key, value, |v| normalise(v, inner, &path, unknown))?;
             }
-            Value::Object(map)
+            Ok(Value::Object(map))
         }
+        (Raw::List(_), Kind::Object(_) | Kind::Map(_)) => Err(not_an_object(path)),
         (Raw::List(list), Kind::List(inner)) => list
             .into_iter()
             .enumerate()
             .map(|(at, value)| normalise(value, inner, &format!("{path}[{at}]"), unknown))
             .collect(),
-        (other, _) => Value::from(other),
+        (other, _) => Ok(Value::from(other)),
     }
 }
 
@@ -103,7 +114,7 @@ fn object(
     fields: &[Field],
     path: &str,
     unknown: &mut Vec<String>,
-) -> Value {
+) -> Result<Value, ApiError> {
     let mut map = Map::new();
     for (key, value) in members {
         match fields.iter().find(|field| field.name.eq_ignore_ascii_case(&key)) {
@@ -111,7 +122,7 @@ fn object(
                 let path = join(path, field.name);
                 insert(&mut map, field.name.to_owned(), value, |v| {
                     normalise(v, &field.kind, &path, unknown)
-                });
+                })?;
             }
             None => {
                 let path = join(path, &key);
@@ -122,15 +133,29 @@ fn object(
             }
         }
     }
-    Value::Object(map)
+    Ok(Value::Object(map))
+}
+
+fn not_an_object(path: &str) -> ApiError {
+    let place = if path.is_empty() { String::new() } else { format!("{path}: ") };
+    ApiError::bad_request(format!(
+        "invalid JSON: {place}invalid type: sequence, expected an object"
+    ))
 }
 
 /// The last one counts, and a null takes the key away.
-fn insert(map: &mut Map<String, Value>, key: String, raw: Raw, read: impl FnOnce(Raw) -> Value) {
-    match raw {
-        Raw::Plain(Value::Null) => map.remove(&key),
-        other => map.insert(key, read(other)),
-    };
+fn insert(
+    map: &mut Map<String, Value>,
+    key: String,
+    raw: Raw,
+    read: impl FnOnce(Raw) -> Result<Value, ApiError>,
+) -> Result<(), ApiError> {
+    if raw == Raw::Plain(Value::Null) {
+        map.remove(&key);
+    } else {
+        map.insert(key, read(raw)?);
+    }
+    Ok(())
 }
 
 fn join(path: &str, key: &str) -> String {

@@ -116,9 +116,9 @@ async fn translated(x: &Exchange, path: &str, local: &LocalNetworks) -> Answer {
 /// `None` if the answer is no JSON: it is passed on as it came.
 fn translate(bytes: &Bytes, local: &LocalNetworks) -> Option<Bytes> {
     let mut value: Value = serde_json::from_slice(bytes).ok()?;
-    match &mut value {
-        Value::Array(containers) => containers.iter_mut().for_each(|one| rewrite(one, local)),
-        one => rewrite(one, local),
+    match value.as_array_mut() {
+        Some(containers) => containers.iter_mut().for_each(|one| rewrite(one, local)),
+        None => rewrite(&mut value, local),
     }
     let mut text = serde_json::to_vec(&value).ok()?;
     text.push(b'\n');

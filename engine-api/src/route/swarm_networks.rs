@@ -220,11 +220,11 @@ fn choose(
     ours: &[SwarmNetwork],
     engine: &[(&str, &str)],
 ) -> Result<Place, ApiError> {
-    let by_name = |_: &str, name: &str| name == reference;
-    let by_prefix = |id: &str, _: &str| !reference.is_empty() && id.starts_with(reference);
-    let steps: [(&dyn Fn(&str, &str) -> bool, &str); 2] =
-        [(&by_name, "name"), (&by_prefix, "ID prefix")];
-    for (matches, based_on) in steps {
+    for based_on in ["name", "ID prefix"] {
+        let matches = |id: &str, name: &str| match based_on {
+            "name" => name == reference,
+            _ => !reference.is_empty() && id.starts_with(reference),
+        };
         let of_swarm = ours.iter().filter(|n| matches(n.id.as_str(), &n.name));
         let of_engine = engine.iter().filter(|(id, name)| matches(id, name));
         let mut found: Vec<Place> = of_swarm

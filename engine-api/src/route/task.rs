@@ -91,5 +91,5 @@ impl<'a> Wanted<'a> {
 
 fn is_up_to_date(task: &Task, tables: &Tables) -> bool {
     let service = tables.services.get(&task.service_id);
-    service.is_some_and(|service| convert::is_up_to_date(task, service))
+    service.is_some_and(|service| convert::is_up_to_date(task, service, tables))
 }
