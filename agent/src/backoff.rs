@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Doubling waits between two bounds, spread so that many agents do not knock at the same moment.
 #[derive(Clone, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     longest: Duration,
     failures: u32,
@@ -13,12 +13,12 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    pub fn new(first: Duration, longest: Duration, seed: u64) -> Self {
+    pub(crate) fn new(first: Duration, longest: Duration, seed: u64) -> Self {
         Self { first, longest, failures: 0, seed }
     }
 
     /// Returns the next wait: doubled with each failure in a row, then shortened by up to half.
-    pub fn next_wait(&mut self) -> Duration {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         let full = self.first.saturating_mul(1 << self.failures.min(20)).min(self.longest);
         self.failures = self.failures.saturating_add(1);
         // Knuth's 64-bit linear congruential step; its high bits are the good ones.
@@ -31,13 +31,13 @@ impl Backoff {
     }
 
     /// It worked: the next failure waits shortly again.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
 /// Returns a seed from text, the same for the same text (FNV-1a).
-pub fn seed(text: &str) -> u64 {
+pub(crate) fn seed(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })

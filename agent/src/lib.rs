@@ -10,6 +10,7 @@
 //!   managers ◄─reports─ report ◄── statuses, applied generation
 //! ```
 
+pub mod agent;
 pub mod assignment;
 mod backoff;
 pub mod balancer;
@@ -32,5 +33,8 @@ pub mod plugin;
 pub mod reconcile;
 pub mod report;
 pub mod sandbox;
+pub mod session;
 pub mod task;
 pub mod teardown;
+
+pub use agent::{Agent, AgentConfig, AgentParts, LeaveError, LocalNetwork, LocalNetworks};

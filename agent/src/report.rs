@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use swarmnet_model::{TaskId, TaskStatus};
+use swarmnet_model::{TaskId, TaskState, TaskStatus};
 use tokio::sync::watch;
 
 /// Latest statuses of this node's tasks. Bounded by the node's tasks: one status each.
@@ -42,9 +42,9 @@ impl Reporter {
         }
     }
 
-    /// The managers' status of a task lies behind ours: send it again.
-    pub fn resend(&self, task: &TaskId) {
-        if self.outbox().resend(task) {
+    /// Sends again what the managers do not know: `known` is their state of a task of this node.
+    pub fn resend_if_behind(&self, task: &TaskId, known: TaskState) {
+        if self.outbox().resend_if_behind(task, known) {
             self.changed.send_modify(|count| *count += 1);
         }
     }
@@ -98,8 +98,9 @@ impl Outbox {
         self.statuses.remove(task).is_some()
     }
 
-    fn resend(&mut self, task: &TaskId) -> bool {
-        self.statuses.contains_key(task) && self.unsent.insert(task.clone())
+    fn resend_if_behind(&mut self, task: &TaskId, known: TaskState) -> bool {
+        let ahead = self.statuses.get(task).is_some_and(|own| own.state > known);
+        ahead && self.unsent.insert(task.clone())
     }
 
     fn batch(&self, max: usize) -> Vec<(TaskId, TaskStatus)> {
@@ -118,7 +119,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use swarmnet_model::{TaskState, Timestamp};
+    use swarmnet_model::Timestamp;
 
     use super::*;
 
@@ -148,7 +149,9 @@ mod tests {
         assert_eq!(batch(&reporter), [(a.clone(), TaskState::Ready)]);
         reporter.forget(&a);
         assert_eq!(batch(&reporter), []);
-        reporter.resend(&b);
+        reporter.resend_if_behind(&b, TaskState::Running);
+        assert_eq!(batch(&reporter), []);
+        reporter.resend_if_behind(&b, TaskState::Starting);
         assert_eq!(batch(&reporter), [(b, TaskState::Running)]);
     }
 

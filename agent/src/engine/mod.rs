@@ -12,6 +12,8 @@ pub mod container;
 pub mod docker;
 pub mod events;
 pub mod facts;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod image;
 mod raw;
 mod response;

@@ -25,6 +25,7 @@ pub(super) fn refusal(status: u16, message: &str) -> EngineError {
 }
 
 /// Classifies a failed call: what is not the engine's own word means that it is away.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only two of bollard's errors are the engine's")]
 pub(super) fn engine_error(error: &Error) -> EngineError {
     match error {
         Error::DockerResponseServerError { status_code, message } => {

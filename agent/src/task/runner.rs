@@ -65,14 +65,22 @@ pub struct Runner {
     view: Arc<NodeView>,
     /// A look for containers without a task is under way.
     searching: bool,
+    /// One such look has succeeded since the first full view.
+    searched: bool,
     /// Networks are being removed: nothing may be prepared meanwhile.
     collecting: bool,
     collect_at: Option<Instant>,
 }
 
+/// What the engine has of ours.
+struct Found {
+    containers: BTreeMap<String, TaskId>,
+    networks: Vec<EngineNetwork>,
+}
+
 enum Outcome {
     Done(Done),
-    Containers(Result<BTreeMap<String, TaskId>, EngineError>),
+    Found(Result<Found, EngineError>),
     Collected(Result<(), EngineError>),
 }
 
@@ -100,6 +108,7 @@ impl Runner {
             complete: false,
             view: Arc::default(),
             searching: false,
+            searched: false,
             collecting: false,
             collect_at: None,
         }
@@ -141,7 +150,6 @@ impl Runner {
                     .entry(id.clone())
                     .and_modify(|entry| entry.assign(Some(task)))
                     .or_insert_with(|| Entry::new(id, Some(task)));
-                self.resend_if_behind(id, task.task.status.state);
             }
         }
         if !told.complete {
@@ -153,16 +161,8 @@ impl Runner {
             }
         }
         if !std::mem::replace(&mut self.complete, true) {
-            self.look_for_strays();
+            self.search();
             self.collect_soon();
-        }
-    }
-
-    /// What a leader lost, it is told again.
-    fn resend_if_behind(&self, id: &TaskId, known: swarmnet_model::TaskState) {
-        let own = self.worker.reporter.status(id);
-        if own.is_some_and(|own| own.state > known) {
-            self.worker.reporter.resend(id);
         }
     }
 
@@ -171,37 +171,38 @@ impl Runner {
             Wake::All => self.look_at_all(),
             Wake::Task(id) => match self.entries.get_mut(id) {
                 Some(entry) => entry.touch(),
-                None => self.look_for_strays(),
+                None => self.search(),
             },
         }
     }
 
     fn look_at_all(&mut self) {
         self.entries.values_mut().for_each(Entry::touch);
-        self.look_for_strays();
+        self.search();
         if self.collect_at.is_none() {
             self.collect_soon();
         }
     }
 
-    fn look_for_strays(&mut self) {
-        if !self.complete || std::mem::replace(&mut self.searching, true) {
+    /// Asks the engine for containers whose task is unknown here, and for our networks.
+    fn search(&mut self) {
+        if std::mem::replace(&mut self.searching, true) {
             return;
         }
         let (worker, node_id) = (Arc::clone(&self.worker), self.node_id.clone());
         self.jobs.spawn(async move {
-            Outcome::Containers(worker.engine.task_containers(&node_id).await)
+            Outcome::Found(find(worker.engine.as_ref(), &node_id).await)
         });
     }
 
     fn take(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Done(done) => self.take_done(done),
-            Outcome::Containers(found) => {
+            Outcome::Found(found) => {
                 self.searching = false;
                 match found {
-                    Ok(found) => self.take_strays(found),
-                    Err(error) => debug!(%error, "containers not listed"),
+                    Ok(found) => self.take_found(found),
+                    Err(error) => debug!(%error, "containers and networks not listed"),
                 }
             }
             Outcome::Collected(result) => {
@@ -229,8 +230,14 @@ impl Runner {
         }
     }
 
-    fn take_strays(&mut self, containers: BTreeMap<String, TaskId>) {
-        for (container, task) in containers {
+    fn take_found(&mut self, found: Found) {
+        if !self.collecting {
+            self.networks.send_replace(found.networks);
+        }
+        // Before the first full view, nothing is known to be a stray.
+        self.searched |= self.complete;
+        let strays = found.containers.into_iter().filter(|_| self.complete);
+        for (container, task) in strays {
             if !self.entries.contains_key(&task) {
                 info!(task.id = %task, container, "container without a task");
                 self.entries.insert(task.clone(), Entry::stray(&task, container));
@@ -287,7 +294,7 @@ impl Runner {
     }
 
     fn tell_idle(&self) {
-        let idle = self.complete
+        let idle = self.searched
             && self.entries.is_empty()
             && !self.collecting
             && !self.searching
@@ -299,6 +306,11 @@ impl Runner {
         let entries = self.entries.values().filter_map(Entry::wake_at);
         entries.chain(self.collect_at).min()
     }
+}
+
+async fn find(engine: &dyn Engine, node: &NodeId) -> Result<Found, EngineError> {
+    let containers = engine.task_containers(node).await?;
+    Ok(Found { containers, networks: engine.networks().await? })
 }
 
 /// Removes networks one by one; the first failure ends the pass, the next pass tries again.
@@ -317,3 +329,7 @@ async fn remove_unused(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

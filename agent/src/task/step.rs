@@ -267,11 +267,10 @@ fn failed(situation: &Situation<'_>, code: i64, cause: &str) -> TaskStatus {
 
 /// Returns the status of a task whose preparation or start can never succeed.
 pub(super) fn refused(status: &TaskStatus, now: Timestamp, text: &str) -> TaskStatus {
-    let (state, err) = match status.state {
-        TaskState::Starting | TaskState::Running => {
-            (TaskState::Failed, format!("starting container failed: {text}"))
-        }
-        _ => (TaskState::Rejected, text.to_owned()),
+    let (state, err) = if status.state < TaskState::Starting {
+        (TaskState::Rejected, text.to_owned())
+    } else {
+        (TaskState::Failed, format!("starting container failed: {text}"))
     };
     TaskStatus {
         timestamp: now,
@@ -283,10 +282,22 @@ pub(super) fn refused(status: &TaskStatus, now: Timestamp, text: &str) -> TaskSt
     }
 }
 
-/// Returns the status with what keeps the task from going on, or `None` if it says so already.
-pub(super) fn hindered(status: &TaskStatus, text: &str) -> Option<TaskStatus> {
+/// Returns the status with what keeps the task from running, or `None` if there is nothing to say.
+///
+/// A running task is not kept from anything by an engine that is away for a moment.
+pub(super) fn hindered(status: &TaskStatus, now: Timestamp, text: &str) -> Option<TaskStatus> {
     let err = Some(clipped(text));
-    (status.err != err).then(|| TaskStatus { err, ..status.clone() })
+    if status.state >= TaskState::Running || status.err == err {
+        return None;
+    }
+    let hindered = TaskStatus { err, ..status.clone() };
+    // What an agent reports begins with having accepted the task.
+    Some(if status.state < TaskState::Accepted {
+        let message = "accepted".to_owned();
+        TaskStatus { state: TaskState::Accepted, message, timestamp: now, ..hindered }
+    } else {
+        hindered
+    })
 }
 
 fn container_status(

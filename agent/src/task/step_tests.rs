@@ -108,9 +108,12 @@ impl World {
     /// Obeys until nothing is left to do.
     fn rest(&mut self) -> &mut Self {
         for _ in 0..20 {
-            match self.obey() {
-                Action::Rest | Action::AwaitWithdrawal { .. } | Action::Forget => return self,
-                _ => {}
+            let action = self.obey();
+            if matches!(
+                action,
+                Action::Rest | Action::AwaitWithdrawal { .. } | Action::Forget
+            ) {
+                return self;
             }
         }
         panic!("never rests:\n{}", self.log);
@@ -306,9 +309,16 @@ fn refusals_reject_before_the_start_and_fail_after_it() {
         (failed.state, failed.err.as_deref()),
         (TaskState::Failed, Some("starting container failed: no such file"))
     );
-    let hindered = hindered(&status, "away").unwrap();
-    assert_eq!(hindered.state, TaskState::Starting);
-    assert_eq!(super::hindered(&hindered, "away"), None);
+}
+
+#[test]
+fn what_is_in_the_way_is_said_once_and_not_of_a_running_task() {
+    let mut status = world(DesiredState::Running).status;
+    let hindered = hindered(&status, Timestamp(2), "away").unwrap();
+    assert_eq!((hindered.state, hindered.err.as_deref()), (TaskState::Accepted, Some("away")));
+    assert_eq!(super::hindered(&hindered, Timestamp(3), "away"), None);
+    status.state = TaskState::Running;
+    assert_eq!(super::hindered(&status, Timestamp(3), "away"), None);
 }
 
 /// Every situation ends in rest, whatever the engine shows, and an ended wish never starts anything.

@@ -8,7 +8,7 @@ use swarmnet_model::view::{AssignedTask, Item, ItemKey};
 use swarmnet_model::{Clock, NodeView, Task, TaskId, TaskState, TaskStatus, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::networks::Wiring;
 use super::prepare::{Obstacle, Preparer};
@@ -259,12 +259,10 @@ impl Worker {
 
     /// The state stays; the status says what is in the way.
     fn hinder(&self, job: &Job, error: &dyn std::error::Error) {
-        let status = self.status(job);
-        if status.state.is_terminal() || job.wish == Wish::Vanish {
-            return;
-        }
         let text = chain(error);
-        if let Some(status) = step::hindered(&status, &text) {
+        debug!(task.id = %job.task_id, error = text, "task has to be tried again");
+        let hindered = step::hindered(&self.status(job), self.clock.now(), &text);
+        if let Some(status) = hindered.filter(|_| !job.wish.is_end()) {
             warn!(task.id = %job.task_id, error = text, "task has to wait");
             self.reporter.put(&job.task_id, status);
         }

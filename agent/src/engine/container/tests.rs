@@ -108,6 +108,7 @@ fn a_task_without_networks_has_none() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one field after the other, and what they become")]
 fn every_part_of_the_spec_reaches_the_engine() {
     let mut task = fixture::task("web", 2);
     task.spec.resources.limit_nano_cpus = 500_000_000;
