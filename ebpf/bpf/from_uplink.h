@@ -32,7 +32,7 @@ int sn_from_uplink(struct __sk_buff *skb)
 	struct ether eth;
 
 	start(skb);
-	if (skb->pkt_type == PKT_OTHERHOST || load_ether(skb, &eth) || is_vlan(skb, &eth) ||
+	if (skb->pkt_type != PKT_HOST || load_ether(skb, &eth) || is_vlan(skb, &eth) ||
 	    eth.proto != bpf_htons(ETH_P_IP))
 		return TC_ACT_OK;
 	return uplink_ip(skb, &eth);

@@ -28,5 +28,6 @@ struct abi_enums {
 	enum test_action test_action;
 };
 volatile const struct abi_enums swn_abi = {};
+volatile const struct event swn_event = {}; /* a ring has no value type */
 
 char _license[] SEC("license") = "GPL";

@@ -258,7 +258,7 @@ impl World {
             ["tg"] => (Hook::Gateway, on(TG), task([172, 31, 0, 3]), VMAC),
             ["bg"] => (Hook::Gateway, on(BG), task([172, 31, 0, 4]), VMAC),
             ["up"] => (Hook::Uplink, on(UP), CLIENT_MAC, me),
-            ["up-other"] => (Hook::Uplink, on(UP), CLIENT_MAC, [9; 6]),
+            ["up-other"] => (Hook::Uplink, on(UP), CLIENT_MAC, [8; 6]),
             ["up-router"] => (Hook::Uplink, on(UP), [9; 6], me),
             ["host"] => (Hook::HostPair, on(HOSTP), HOST_MAC, VMAC),
             ["evil"] => (Hook::Task, on(T), [6; 6], [2; 6]),
