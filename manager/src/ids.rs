@@ -11,9 +11,7 @@ pub struct OsIds;
 impl IdSource for OsIds {
     fn bits(&mut self) -> u128 {
         let mut bytes = [0; 16];
-        SysRng
-            .try_fill_bytes(&mut bytes)
-            .expect("the kernel's generator never fails once booted");
+        SysRng.try_fill_bytes(&mut bytes).expect("the kernel's generator never fails once booted");
         u128::from_le_bytes(bytes)
     }
 }

@@ -22,6 +22,9 @@ pub mod ids;
 pub mod leader;
 #[cfg(test)]
 mod leader_tests;
+mod manager;
+#[cfg(test)]
+mod manager_tests;
 pub mod orchestrator;
 pub mod plan;
 pub mod raft;
@@ -30,3 +33,5 @@ pub mod scheduler;
 pub mod store;
 #[cfg(test)]
 mod world;
+
+pub use manager::{Manager, ManagerConfig, ManagerError};

@@ -57,7 +57,7 @@ pub enum ManagerError {
     NoLeader,
 }
 
-/// A running manager.
+/// A running manager. It ends by [`Manager::stop`] only: Raft goes on after a drop.
 pub struct Manager {
     group: Arc<RaftGroup>,
     store: Store,

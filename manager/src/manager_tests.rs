@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use swarmnet_model::node::ManagerMember;
 use swarmnet_model::{
-    Availability, Call, CallError, Clock, Cluster, ClusterId, ClusterSpec, Code, JoinTokens, Node,
-    NodeId, NodeSpec, NodeState, NodeStatus, Reply, Role, SecretText, Timestamp, Version,
+    Availability, Call, CallError, Clock, Cluster, ClusterId, ClusterSpec, Code, ContainerSpec,
+    Document, EndpointSpec, JoinTokens, Node, NodeId, NodeSpec, NodeState, NodeStatus, Reply, Role,
+    SecretText, ServiceMode, ServiceSpec, TaskSpec, TaskState, Timestamp, Version,
 };
 use swarmnet_proto::transport::{NodeIdentity, TlsContext, serve};
 use swarmnet_proto::v1::control_client::ControlClient;
@@ -24,6 +25,7 @@ use crate::ca::{NodeKey, Subject, issue, new_root};
 use crate::control::forward;
 use crate::ids::OsIds;
 use crate::raft::Reachability;
+use crate::raft::storage_tests::forget_commit_mark;
 use crate::store::{Change, ProposeError};
 use crate::{Manager, ManagerConfig, ManagerError};
 
@@ -226,9 +228,65 @@ async fn a_single_manager_keeps_its_state_over_a_restart_and_leads_at_once() {
     host.restart().await;
     let after = host.manager().read().await.unwrap();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    println!("led and read {:?} after the restart", started.elapsed());
     assert_eq!(after, before);
     host.manager().store().propose(vec![node("w2", Role::Worker, None)]).await.unwrap();
     assert_eq!(host.manager().read().await.unwrap().nodes.len(), 3);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_the_commit_mark_loses_nothing() {
+    let mut host = Host::found(&cluster()).await;
+    for index in 0..10 {
+        let change = node(&format!("w{index}"), Role::Worker, None);
+        host.manager().store().propose(vec![change]).await.unwrap();
+    }
+    let before = host.manager().read().await.unwrap();
+    host.kill().await;
+    forget_commit_mark(host.directory.path());
+    host.restart().await;
+    assert_eq!(host.manager().read().await.unwrap(), before);
+    host.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_loops_of_the_leader_run_and_a_service_gets_its_task() {
+    let mut host = Host::found(&cluster()).await;
+    let spec = ServiceSpec {
+        name: "web".into(),
+        labels: BTreeMap::new(),
+        task: TaskSpec {
+            container: ContainerSpec { image: "nginx:latest".into(), ..ContainerSpec::default() },
+            ..TaskSpec::default()
+        },
+        mode: ServiceMode::Replicated { replicas: 2 },
+        update: None,
+        rollback: None,
+        endpoint: EndpointSpec::default(),
+        document: Document::default(),
+    };
+    let create = Call::CreateService { spec: Box::new(spec) };
+    let Ok(Reply::Created(_)) = host.manager().call(create.clone()).await else {
+        panic!("the service was not created")
+    };
+    let store = host.manager().store().clone();
+    // Orchestrator, allocator and scheduler have each had their say: no node is ready here.
+    let explained = || {
+        let tables = store.snapshot();
+        let waits = tables
+            .tasks
+            .values()
+            .filter(|task| task.status.state == TaskState::Pending && task.status.err.is_some());
+        waits.count() == 2
+    };
+    eventually("both tasks wait for a node", explained).await;
+    let again = host.manager().call(create).await.unwrap_err();
+    assert_eq!(again.code, Code::AlreadyExists);
+    // At rest, nothing is written.
+    let at_rest = host.manager().read().await.unwrap().version;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(host.manager().read().await.unwrap().version, at_rest);
     host.kill().await;
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::limits::{CALL_TIMEOUT, RPC_MESSAGE_BYTES_MAX};
-use swarmnet_model::{Call, CallError, Reply, Role};
+use swarmnet_model::{Call, CallError, Code, Reply, Role};
 use swarmnet_proto::document;
 use swarmnet_proto::transport::{PeerAddr, TlsContext};
 use swarmnet_proto::v1::control_client::ControlClient;
@@ -144,19 +144,16 @@ pub async fn join_raft(
 }
 
 fn unanswered(status: &Status) -> CallError {
-    match status.code() {
-        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => CallError::deadline(),
-        _ => CallError::no_leader(),
-    }
+    let late = [tonic::Code::DeadlineExceeded, tonic::Code::Cancelled];
+    if late.contains(&status.code()) { CallError::deadline() } else { CallError::no_leader() }
 }
 
 fn refusal(status: &Status) -> CallError {
-    use swarmnet_model::Code;
-    match status.code() {
-        tonic::Code::PermissionDenied => {
-            CallError::manager(Code::PermissionDenied, status.message())
-        }
-        tonic::Code::InvalidArgument => CallError::invalid(status.message()),
-        _ => unanswered(status),
+    if status.code() == tonic::Code::PermissionDenied {
+        CallError::manager(Code::PermissionDenied, status.message())
+    } else if status.code() == tonic::Code::InvalidArgument {
+        CallError::invalid(status.message())
+    } else {
+        unanswered(status)
     }
 }

@@ -17,7 +17,8 @@ const ATTEMPTS: usize = 5;
 
 /// Returns the `host:port` the others will use; an absent or unspecified host is the one seen.
 pub(super) fn checked_addr(addr: &str, seen: Option<IpAddr>) -> Result<String, Status> {
-    let bad = || Status::invalid_argument(format!("{addr:?} is not an address of the form host:port"));
+    let bad =
+        || Status::invalid_argument(format!("{addr:?} is not an address of the form host:port"));
     let (host, port) = match addr.rsplit_once(':') {
         Some((host, port)) => (host, port.parse::<u16>().map_err(|_| bad())?),
         None => (addr, CONTROL_PORT),

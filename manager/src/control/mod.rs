@@ -2,7 +2,9 @@
 
 mod call;
 mod cluster;
+pub mod forward;
 mod image;
+mod join_raft;
 mod network;
 mod node;
 mod service;

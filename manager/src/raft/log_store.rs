@@ -89,7 +89,7 @@ impl LogStore {
         std::thread::Builder::new()
             .name("raft-log".into())
             .spawn(move || thread.run())
-            .map_err(|source| redb::Error::Io(source))?;
+            .map_err(redb::Error::Io)?;
         Ok((Self { disk, state, writer }, closing))
     }
 

@@ -24,7 +24,7 @@ mod record;
 mod snapshot;
 mod state_machine;
 #[cfg(test)]
-mod storage_tests;
+pub(crate) mod storage_tests;
 mod types;
 
 pub use data_key::DataKeyError;

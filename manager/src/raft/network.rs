@@ -89,6 +89,7 @@ type CallError<E> = RPCError<u64, Member, RaftError<u64, E>>;
 
 impl Connection {
     /// Turns what came back, or did not, into openraft's terms.
+    #[expect(clippy::result_large_err, reason = "the error is openraft's")]
     fn understand<T, E>(
         &self,
         received: Result<Response<RaftMessage>, Status>,

@@ -65,6 +65,16 @@ fn tamper(directory: &Path, change: impl FnOnce(&mut redb::Table<'_, u64, &'stat
     transaction.commit().unwrap();
 }
 
+/// What a crash leaves behind: everything fsynced, but not the newest commit mark.
+pub(crate) fn forget_commit_mark(state_dir: &Path) {
+    let marks: TableDefinition<&str, &[u8]> = TableDefinition::new("marks");
+    let database = Database::open(state_dir.join("raft/log.redb")).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let removed = transaction.open_table(marks).unwrap().remove("commit mark").unwrap().is_some();
+    transaction.commit().unwrap();
+    assert!(removed);
+}
+
 struct Builder;
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, TempDir> for Builder {
