@@ -13,14 +13,14 @@ const SOURCES_MAX: usize = 4_096;
 
 /// Failed joins of the last second, per source.
 #[derive(Debug, Default)]
-pub struct Guesses {
+pub(super) struct Guesses {
     /// Source → start of its window and failures in it. `None`: all that found no place.
     sources: BTreeMap<Option<IpAddr>, (Timestamp, u32)>,
 }
 
 impl Guesses {
     /// Says whether a token from `source` may be looked at.
-    pub fn may_try(&self, source: IpAddr, now: Timestamp) -> bool {
+    pub(super) fn may_try(&self, source: IpAddr, now: Timestamp) -> bool {
         let key = self.key(source);
         self.sources.get(&key).is_none_or(|(start, failures)| {
             now.since(*start) >= WINDOW || *failures < FAILED_JOINS_PER_SECOND
@@ -28,7 +28,7 @@ impl Guesses {
     }
 
     /// Notes that `source` showed a wrong token.
-    pub fn failed(&mut self, source: IpAddr, now: Timestamp) {
+    pub(super) fn failed(&mut self, source: IpAddr, now: Timestamp) {
         self.sources.retain(|_, (start, _)| now.since(*start) < WINDOW);
         let key = self.key(source);
         self.sources.entry(key).or_insert((now, 0)).1 += 1;

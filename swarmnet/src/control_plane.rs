@@ -1,0 +1,103 @@
+//! What the API needs of this node: the manager here, or why there is none.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use swarmnet_engine_api::{
+    ControlPlane, InitRequest, JoinRequest, LocalNetworks, LocalNode, LocalState, RaftView,
+};
+use swarmnet_manager::Manager;
+use swarmnet_manager::raft::Reachability;
+use swarmnet_model::{Call, CallError, Code, NodeId, Reply, Role, Tables};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::node::{Request, Status};
+use crate::texts;
+
+/// The node behind the API.
+pub(crate) struct NodeControl {
+    requests: mpsc::Sender<Request>,
+    status: watch::Receiver<Status>,
+}
+
+impl NodeControl {
+    pub(crate) fn new(requests: mpsc::Sender<Request>, status: watch::Receiver<Status>) -> Self {
+        Self { requests, status }
+    }
+
+    /// Returns the manager on this node.
+    ///
+    /// # Errors
+    /// Docker's text for why there is none.
+    fn manager(&self) -> Result<Arc<Manager>, CallError> {
+        let status = self.status.borrow();
+        if let Some(manager) = &status.manager {
+            return Ok(Arc::clone(manager));
+        }
+        Err(match (status.local.state, status.role) {
+            (LocalState::Active, Some(Role::Manager)) => texts::manager_not_ready(),
+            (LocalState::Active | LocalState::Pending, _) => texts::worker(),
+            (LocalState::Inactive | LocalState::Error | LocalState::Locked, _) => texts::no_swarm(),
+        })
+    }
+
+    async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, CallError>>) -> Request,
+    ) -> Result<T, CallError> {
+        let stopping = || CallError::api(Code::Unavailable, "the swarmnet daemon is stopping");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?
+    }
+}
+
+#[async_trait]
+impl ControlPlane for NodeControl {
+    fn local_node(&self) -> LocalNode {
+        let status = self.status.borrow();
+        let mut local = status.local.clone();
+        if let Some(heard) = &status.managers
+            && !heard.borrow().is_empty()
+        {
+            local.managers.clone_from(&heard.borrow());
+        }
+        local
+    }
+
+    async fn read(&self) -> Result<Arc<Tables>, CallError> {
+        self.manager()?.read().await
+    }
+
+    fn raft_view(&self) -> RaftView {
+        let Ok(manager) = self.manager() else { return RaftView::default() };
+        let view = manager.raft_view();
+        let known = view.managers.into_iter().filter_map(|(id, is)| match is {
+            Reachability::Unknown => None,
+            Reachability::Reachable => Some((id, true)),
+            Reachability::Unreachable => Some((id, false)),
+        });
+        RaftView { leader: view.leader, reachable: known.collect() }
+    }
+
+    async fn call(&self, call: Call) -> Result<Reply, CallError> {
+        self.manager()?.call(call).await
+    }
+
+    async fn init(&self, request: InitRequest) -> Result<NodeId, CallError> {
+        self.ask(|reply| Request::Init(Box::new(request), reply)).await
+    }
+
+    async fn join(&self, request: JoinRequest) -> Result<(), CallError> {
+        self.ask(|reply| Request::Join(Box::new(request), reply)).await
+    }
+
+    async fn leave(&self, force: bool) -> Result<(), CallError> {
+        self.ask(|reply| Request::Leave { force, reply }).await
+    }
+
+    fn local_networks(&self) -> LocalNetworks {
+        let status = self.status.borrow();
+        status.agent.as_ref().map(|agent| agent.local_networks()).unwrap_or_default()
+    }
+}
