@@ -26,13 +26,17 @@ pub fn plan(tables: &Tables, now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
     let mut history: BTreeMap<SlotOf<'_>, Vec<&Task>> = BTreeMap::new();
     let mut with_tasks = BTreeSet::new();
     for task in tables.tasks.values() {
-        if is_forgotten(tables, task) {
+        let end = end(tables, task, now, &mut plan);
+        if is_removed(tables, task) && (end.is_some() || task.status.state.is_terminal()) {
             plan.changes.push(Change::RemoveTask { id: task.id.clone() });
             continue;
         }
-        end_unreported(tables, task, now, &mut plan);
         with_tasks.insert(&task.service_id);
         history.entry(slot_of(task)).or_default().push(task);
+        if let Some((state, message)) = end {
+            let status = Box::new(TaskStatus::new(now, state, message));
+            plan.changes.push(Change::EndTask { id: task.id.clone(), status });
+        }
     }
     for tasks in history.into_values() {
         trim(tables, tasks, &mut plan);
@@ -44,11 +48,9 @@ pub fn plan(tables: &Tables, now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
     plan
 }
 
-/// True if the task is to be removed and nothing of it is left on any node.
-fn is_forgotten(tables: &Tables, task: &Task) -> bool {
-    let removed = task.desired_state == DesiredState::Remove
-        || !tables.services.contains_key(&task.service_id);
-    removed && (task.status.state.is_terminal() || is_unplaced(task))
+/// True if nobody wants to see the task any more, once it has ended.
+fn is_removed(tables: &Tables, task: &Task) -> bool {
+    task.desired_state == DesiredState::Remove || !tables.services.contains_key(&task.service_id)
 }
 
 /// True if no agent has ever heard of the task.
@@ -56,33 +58,32 @@ fn is_unplaced(task: &Task) -> bool {
     task.status.state < TaskState::Assigned
 }
 
-fn end_unreported(tables: &Tables, task: &Task, now: Timestamp, plan: &mut Plan) {
+/// Returns how a task ends of which no agent will ever report the end.
+fn end(
+    tables: &Tables,
+    task: &Task,
+    now: Timestamp,
+    plan: &mut Plan,
+) -> Option<(TaskState, &'static str)> {
     if task.status.state.is_terminal() {
-        return;
+        return None;
     }
-    let end = |state, message| Change::EndTask {
-        id: task.id.clone(),
-        status: Box::new(TaskStatus::new(now, state, message)),
-    };
     if is_unplaced(task) {
-        if task.desired_state.is_terminal() {
-            plan.changes.push(end(TaskState::Shutdown, "shutdown"));
-        }
-        return;
+        let unwanted = task.desired_state.is_terminal() || is_removed(tables, task);
+        return unwanted.then_some((TaskState::Shutdown, "shutdown"));
     }
-    let Some(node) = task.node_id.as_ref().map(|id| tables.nodes.get(id)) else { return };
-    match node {
-        None => plan.changes.push(end(TaskState::Orphaned, NODE_REMOVED)),
-        Some(node) if node.status.state == NodeState::Down => {
-            let due = node.updated_at.plus(ORPHAN_AFTER);
-            if now < due {
-                plan.wake_by(due);
-            } else {
-                plan.changes.push(end(TaskState::Orphaned, NODE_LOST));
-            }
-        }
-        Some(_) => {}
+    let Some(node) = tables.nodes.get(task.node_id.as_ref()?) else {
+        return Some((TaskState::Orphaned, NODE_REMOVED));
+    };
+    if node.status.state != NodeState::Down {
+        return None;
     }
+    let due = node.updated_at.plus(ORPHAN_AFTER);
+    if now < due {
+        plan.wake_by(due);
+        return None;
+    }
+    Some((TaskState::Orphaned, NODE_LOST))
 }
 
 /// A numbered slot is one place wherever its tasks ran; a global one is its node.
@@ -94,7 +95,10 @@ fn slot_of(task: &Task) -> SlotOf<'_> {
 /// Forgets the oldest ended tasks of one slot beyond its limit.
 fn trim(tables: &Tables, tasks: Vec<&Task>, plan: &mut Plan) {
     let Some(limit) = tasks.first().and_then(|task| limit(tables, task)) else { return };
-    let done = |task: &&Task| task.status.state.is_terminal() && task.desired_state.is_terminal();
+    let done = |task: &&Task| {
+        let ended = task.status.state.is_terminal() || is_unplaced(task);
+        ended && task.desired_state.is_terminal()
+    };
     let mut ended: Vec<_> = tasks.into_iter().filter(done).collect();
     ended.sort_by_key(|task| (task.created_at, &task.id));
     let surplus = ended.len().saturating_sub(limit);

@@ -44,7 +44,7 @@ pub(crate) struct World {
     last_id: u128,
 }
 
-type Planner = fn(&Tables, Timestamp, &mut dyn swarmnet_model::IdSource) -> Plan;
+pub(crate) type Planner = fn(&Tables, Timestamp, &mut dyn swarmnet_model::IdSource) -> Plan;
 
 impl World {
     pub(crate) fn given(text: &str) -> Self {
@@ -154,6 +154,11 @@ impl World {
 
     pub(crate) fn wait(&mut self, seconds: u64) {
         self.now = self.now.plus(Duration::from_secs(seconds));
+    }
+
+    /// Returns how many ids planners have taken.
+    pub(crate) fn ids_taken(&self) -> u128 {
+        self.last_id
     }
 
     pub(crate) fn plan(&mut self, planner: Planner) -> Plan {
