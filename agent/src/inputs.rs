@@ -132,7 +132,8 @@ impl Inputs {
         for backend in self.backends().filter(|b| b.state != BackendState::Placed) {
             let networks = backend.attachments.iter().filter_map(|a| self.network(&a.network_id));
             let vnis = networks.map(|network| network.vni.get());
-            let mesh = backend.gateway.map(|_| abi::VNI_HOST);
+            let reachable = backend.gateway.is_some() || backend.node_id == self.node_id;
+            let mesh = reachable.then_some(abi::VNI_HOST);
             wanted.backends.extend(
                 vnis.chain(mesh).map(|vni| BackendKey { task: backend.task_id.clone(), vni }),
             );
@@ -150,11 +151,9 @@ impl Inputs {
 pub fn networks(view: &NodeView) -> impl Iterator<Item = &NetworkItem> {
     view.values().filter_map(|item| match item {
         Item::Network(network) => Some(network),
-        Item::Settings(_)
-        | Item::Peer(_)
-        | Item::Service(_)
-        | Item::Backend(_)
-        | Item::Task(_) => None,
+        Item::Settings(_) | Item::Peer(_) | Item::Service(_) | Item::Backend(_) | Item::Task(_) => {
+            None
+        }
     })
 }
 
@@ -162,11 +161,9 @@ pub fn networks(view: &NodeView) -> impl Iterator<Item = &NetworkItem> {
 pub fn services(view: &NodeView) -> impl Iterator<Item = &ServiceItem> {
     view.values().filter_map(|item| match item {
         Item::Service(service) => Some(service),
-        Item::Settings(_)
-        | Item::Peer(_)
-        | Item::Network(_)
-        | Item::Backend(_)
-        | Item::Task(_) => None,
+        Item::Settings(_) | Item::Peer(_) | Item::Network(_) | Item::Backend(_) | Item::Task(_) => {
+            None
+        }
     })
 }
 
@@ -174,11 +171,9 @@ pub fn services(view: &NodeView) -> impl Iterator<Item = &ServiceItem> {
 pub fn backends(view: &NodeView) -> impl Iterator<Item = &Backend> {
     view.values().filter_map(|item| match item {
         Item::Backend(backend) => Some(backend),
-        Item::Settings(_)
-        | Item::Peer(_)
-        | Item::Network(_)
-        | Item::Service(_)
-        | Item::Task(_) => None,
+        Item::Settings(_) | Item::Peer(_) | Item::Network(_) | Item::Service(_) | Item::Task(_) => {
+            None
+        }
     })
 }
 

@@ -38,9 +38,7 @@ impl Writer {
     pub fn apply(&mut self, kernel: &Kernel, action: &Action, last: u32) -> Result<(), ApplyError> {
         match action {
             Action::Backend(edit) => kernel.write::<Backends>(edit),
-            Action::Service(Edit::Set(index, entry)) => {
-                self.set(&kernel.maps, *index, entry, last)
-            }
+            Action::Service(Edit::Set(index, entry)) => self.set(&kernel.maps, *index, entry, last),
             Action::Service(Edit::Remove(index)) => self.remove(&kernel.maps, *index),
             Action::AttachSockets => match &self.cgroup {
                 Some(cgroup) => Ok(kernel.plane.attach_cgroup(cgroup)?),

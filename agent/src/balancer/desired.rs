@@ -106,7 +106,8 @@ fn mesh_slots(tasks: &[(&TaskId, u32)]) -> Vec<u32> {
 fn add_host_ports(inputs: &Inputs, state: &mut State) {
     for task in inputs.tasks().filter(|task| !Inputs::host_ports(task).is_empty()) {
         let id = &task.task.id;
-        let Some(gateway) = inputs.gateway_of(id).filter(|_| !task.task.desired_state.is_terminal())
+        let Some(gateway) =
+            inputs.gateway_of(id).filter(|_| !task.task.desired_state.is_terminal())
         else {
             continue;
         };

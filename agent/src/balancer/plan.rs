@@ -114,12 +114,10 @@ mod tests {
 
     #[test]
     fn a_draining_backend_leaves_the_slots_and_stays_known() {
-        let text: Vec<_> = plan(&state(&[1, 2], 1), &state(&[1, 2], 0))
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let text: Vec<_> =
+            plan(&state(&[1, 2], 1), &state(&[1, 2], 0)).iter().map(ToString::to_string).collect();
         expect![[r#"
-            backend set 1 Backend { vni: 0, addr: 0.0.0.0, node: 0, ifindex: 0, lidx: 0, mac: [0, 0, 0, 0, 0, 0], state: 2, kind: 0, gen: 0 }
+            backend set 1 Backend { vni: 0, addr: 0.0.0.0, node: 0, ifindex: 0, lidx: 0, mac: [0, 0, 0, 0, 0, 0], state: 2, kind: 0, generation: 0 }
             service set 1 vni=0 vip=0.0.0.0 vip_slots=1 mesh_slots=0"#]]
         .assert_eq(&text.join("\n"));
     }

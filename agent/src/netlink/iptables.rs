@@ -9,10 +9,8 @@ use super::nft::{FirewallError, run};
 const CHAIN: &str = "DOCKER-USER";
 
 /// Out of a task, and back to it; as `iptables -S` prints them.
-const RULES: [&str; 2] = [
-    "-i swg+ -j ACCEPT",
-    "-o swg+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-];
+const RULES: [&str; 2] =
+    ["-i swg+ -j ACCEPT", "-o swg+ -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"];
 
 /// Adds the missing ones of our rules; returns how many. Without the chain there is nothing to do.
 ///

@@ -58,11 +58,7 @@ impl TableSpec {
                 hook: "type filter hook prerouting priority raw",
                 rules: notrack.clone(),
             },
-            Chain {
-                name: "output",
-                hook: "type filter hook output priority raw",
-                rules: notrack,
-            },
+            Chain { name: "output", hook: "type filter hook output priority raw", rules: notrack },
         ]
     }
 
@@ -151,16 +147,16 @@ mod tests {
             table ip swarmnet {
               chain postrouting {
                 type nat hook postrouting priority srcnat; policy accept;
-                ip saddr 172.31.240.0/20 oifname != "swg*" meta l4proto { tcp, udp } masquerade to :32768-60999 comment "swarmnet 48a5b3c4e5f93f14"
-                ip saddr 172.31.240.0/20 oifname != "swg*" masquerade comment "swarmnet 1bc4aa16f5aff1ad"
+                ip saddr 172.31.240.0/20 oifname != "swg*" meta l4proto { tcp, udp } masquerade to :32768-60999 comment "swarmnet 5b4d41b07967a09f"
+                ip saddr 172.31.240.0/20 oifname != "swg*" masquerade comment "swarmnet dc1619a03e3d51b1"
               }
               chain prerouting {
                 type filter hook prerouting priority raw; policy accept;
-                udp dport 4789 notrack comment "swarmnet 66b9d38b64ff2d5a"
+                udp dport 4789 notrack comment "swarmnet f1072edcac34525d"
               }
               chain output {
                 type filter hook output priority raw; policy accept;
-                udp dport 4789 notrack comment "swarmnet 66b9d38b64ff2d5a"
+                udp dport 4789 notrack comment "swarmnet f1072edcac34525d"
               }
             }
         "#]]

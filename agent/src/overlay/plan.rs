@@ -39,7 +39,9 @@ impl fmt::Display for Action {
             Self::Peer(edit) => write!(f, "peer {edit}"),
             Self::Node(edit) => write!(f, "node {edit}"),
             Self::Vni(edit) => write!(f, "vni {edit}"),
-            Self::Endpoint(key, ep) => write!(f, "endpoint set vni={} {} {ep:?}", key.vni, key.addr),
+            Self::Endpoint(key, ep) => {
+                write!(f, "endpoint set vni={} {} {ep:?}", key.vni, key.addr)
+            }
             Self::Bury(key, until) => {
                 write!(f, "endpoint remove vni={} {} until={until}", key.vni, key.addr)
             }
@@ -64,9 +66,10 @@ pub fn plan(desired: &State, observed: &State, now_s: u32) -> Vec<Action> {
         });
     }
     let over = |until: u32| until <= now_s;
-    let past = observed.tombstones.iter().filter(|(key, until)| {
-        over(**until) && !desired.eps.contains_key(key)
-    });
+    let past = observed
+        .tombstones
+        .iter()
+        .filter(|(key, until)| over(**until) && !desired.eps.contains_key(key));
     actions.extend(past.map(|(key, _)| Action::Forget(*key)));
     actions
 }
@@ -148,8 +151,7 @@ mod tests {
         let ep = Ep { kind: EP_LOCAL, ifindex: 7, addr: key(5).addr, ..Ep::default() };
         let desired = State { eps: [(key(5), ep)].into(), ..State::default() };
         let text: Vec<_> = plan(&desired, &observed, 0).iter().map(ToString::to_string).collect();
-        expect![[r#"
-            endpoint set vni=4097 10.0.1.5 Ep { kind: 1, state: 0, flags: 0, lidx: 0, node: 0, ifindex: 7, svc: 0, addr: 10.0.1.5, mac: [0, 0, 0, 0, 0, 0], pad: 0, gen: 0 }"#]]
+        expect!["endpoint set vni=4097 10.0.1.5 Ep { kind: 1, state: 0, flags: 0, lidx: 0, node: 0, ifindex: 7, svc: 0, addr: 10.0.1.5, mac: [0, 0, 0, 0, 0, 0], pad: 0, generation: 0 }"]
         .assert_eq(&text.join("\n"));
     }
 

@@ -1,0 +1,126 @@
+//! Links, routes, neighbours and the nft table against the real kernel, in namespaces of their own.
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::net::Ipv4Addr;
+
+use support::{on_a_new_host, run, try_run};
+use swarmnet_agent::netlink::link::{LinkKind, VethEnd};
+use swarmnet_agent::netlink::neighbor::Neighbor;
+use swarmnet_agent::netlink::nft_rules::TableSpec;
+use swarmnet_agent::netlink::route::HostRoute;
+use swarmnet_agent::netlink::{Netlink, iptables, nft, sysctl};
+
+fn end(name: &str, last: u8) -> VethEnd {
+    VethEnd { name: name.to_owned(), mac: [2, 0, 0, 0, 0, last] }
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn a_veth_pair_reads_back_as_it_was_made() {
+    on_a_new_host(|_host| async {
+        let netlink = Netlink::open().unwrap();
+        netlink.add_veth(&end("swo1", 1), &end("swp1", 2), 1450).await.unwrap();
+        let links = netlink.links().await.unwrap();
+        let (host, peer) = (&links["swo1"], &links["swp1"]);
+        assert_eq!((host.mac, host.mtu, host.up), ([2, 0, 0, 0, 0, 1], 1450, true));
+        assert_eq!((peer.mac, peer.mtu, peer.up), ([2, 0, 0, 0, 0, 2], 1450, false));
+        assert_eq!((host.kind, host.ethernet), (LinkKind::Veth, true));
+        let again = netlink.add_veth(&end("swo1", 1), &end("swp1", 2), 1450).await.unwrap_err();
+        assert!(again.is_exists(), "{again}");
+        netlink.delete_link(host.index).await.unwrap();
+        netlink.delete_link(host.index).await.unwrap();
+        assert!(!netlink.links().await.unwrap().contains_key("swp1"));
+    });
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn the_vxlan_device_collects_metadata() {
+    on_a_new_host(|_host| async {
+        let netlink = Netlink::open().unwrap();
+        netlink.add_vxlan("swn-vx", 4789).await.unwrap();
+        let link = netlink.link("swn-vx").await.unwrap();
+        assert_eq!(link.kind, LinkKind::Vxlan { port: 4789, external: true });
+        assert!(link.up);
+    });
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn routes_and_neighbors_read_back_as_they_were_written() {
+    on_a_new_host(|_host| async {
+        let netlink = Netlink::open().unwrap();
+        netlink.add_veth(&end("swg1", 1), &end("swp1", 2), 1450).await.unwrap();
+        netlink.set_up(netlink.link("swp1").await.unwrap().index).await.unwrap();
+        run("ip", &["addr", "add", "10.20.20.100/32", "dev", "lo"]);
+        let ifindex = netlink.link("swg1").await.unwrap().index;
+        let addr = Ipv4Addr::new(172, 31, 240, 1);
+        for source in [None, Some(Ipv4Addr::new(10, 20, 20, 100))] {
+            let route = HostRoute { addr, ifindex, source };
+            netlink.set_host_route(route).await.unwrap();
+            assert_eq!(netlink.host_routes().await.unwrap(), [route]);
+        }
+        for mac in [[2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 8]] {
+            let neighbor = Neighbor { ifindex, addr, mac };
+            netlink.set_neighbor(neighbor).await.unwrap();
+            assert_eq!(netlink.permanent_neighbors().await.unwrap(), [neighbor]);
+        }
+        let route = netlink.host_routes().await.unwrap()[0];
+        netlink.delete_host_route(route).await.unwrap();
+        netlink.delete_host_route(route).await.unwrap();
+        assert!(netlink.host_routes().await.unwrap().is_empty());
+    });
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn the_nft_table_is_written_once_and_again_after_a_flush() {
+    on_a_new_host(|_host| async {
+        let mut spec = TableSpec {
+            pool: "172.31.240.0/20".parse().unwrap(),
+            vxlan_port: 4789,
+            published: [40_000].into(),
+        };
+        assert!(nft::ensure_table(&spec).await.unwrap());
+        assert!(!nft::ensure_table(&spec).await.unwrap(), "a right table is left alone");
+        run("nft", &["flush", "chain", "ip", "swarmnet", "output"]);
+        assert!(nft::ensure_table(&spec).await.unwrap(), "a missing rule is noticed");
+        spec.published.insert(50_000);
+        assert!(nft::ensure_table(&spec).await.unwrap(), "another port range is noticed");
+        run("nft", &["flush", "ruleset"]);
+        assert!(nft::ensure_table(&spec).await.unwrap(), "a flush is noticed");
+        nft::remove_table().await.unwrap();
+        nft::remove_table().await.unwrap();
+        assert!(try_run("nft", &["list", "table", "ip", "swarmnet"]).is_err());
+    });
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn the_engines_chain_gets_two_accepts_and_only_if_it_exists() {
+    on_a_new_host(|_host| async {
+        assert_eq!(iptables::ensure_accepts().await.unwrap(), 0);
+        run("iptables", &["-N", "DOCKER-USER"]);
+        assert_eq!(iptables::ensure_accepts().await.unwrap(), 2);
+        assert_eq!(iptables::ensure_accepts().await.unwrap(), 0);
+        run("iptables", &["-F", "DOCKER-USER"]);
+        assert_eq!(iptables::ensure_accepts().await.unwrap(), 2);
+        iptables::remove_accepts().await.unwrap();
+        assert_eq!(run("iptables", &["-S", "DOCKER-USER"]).trim(), "-N DOCKER-USER");
+    });
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn kernel_settings_belong_to_the_namespace() {
+    on_a_new_host(|_host| async {
+        sysctl::ensure_forwarding().unwrap();
+        assert!(sysctl::is_forwarding().unwrap());
+        assert!(!sysctl::ensure_forwarding().unwrap(), "a right setting is left alone");
+        assert!(sysctl::reserved_ports().unwrap().is_empty(), "a new namespace reserves none");
+        sysctl::set_reserved_ports(&[80, 30_000].into()).unwrap();
+        assert_eq!(sysctl::reserved_ports().unwrap(), [80, 30_000].into());
+    });
+}
