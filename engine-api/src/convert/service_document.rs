@@ -58,7 +58,9 @@ pub(crate) fn gate(document: &mut Value, version: ApiVersion) {
 
 /// Writes ids in place of the networks' names.
 pub(crate) fn set_network_ids(document: &mut Value, ids: &BTreeMap<String, String>) {
-    let networks = document[TASK]["Networks"].as_array_mut();
+    // Not by index: that would write a null where there is no key.
+    let networks = document.get_mut(TASK).and_then(|template| template.get_mut("Networks"));
+    let networks = networks.and_then(Value::as_array_mut);
     for network in networks.into_iter().flatten() {
         let target = network["Target"].as_str().unwrap_or("");
         if let Some(id) = ids.get(target) {
