@@ -266,3 +266,6 @@ fn stored<T: Default>(read: Result<T, LocalError>) -> T {
     })
 }
 
+#[cfg(test)]
+#[path = "agent_tests.rs"]
+mod tests;

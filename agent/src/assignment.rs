@@ -160,7 +160,8 @@ mod tests {
             10 increment +x: Gap Peer(d)
             1 full +e: Taken { full: true } Peer(e)
             2 increment +f: Taken { full: false } Peer(e) Peer(f)
-        "#]].assert_eq(&text);
+        "#]]
+        .assert_eq(&text);
     }
 
     #[test]

@@ -135,8 +135,12 @@ impl LocalState {
             .expect("model types have string keys and no failing serializers");
         let write = || {
             fs::create_dir_all(&self.directory)?;
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&beside)?;
             file.write_all(&text)?;
             fs::rename(&beside, &path)
         };

@@ -31,8 +31,8 @@ use crate::backoff::Backoff;
 use crate::engine::EngineFacts;
 use crate::engine::facts::describe;
 use crate::report::Reporter;
-use crate::task::{STORED_GENERATION, Wiring};
 use crate::task::runner::Told;
+use crate::task::{STORED_GENERATION, Wiring};
 
 /// First and longest wait after every manager was tried in vain, as Docker's agents wait.
 const RECONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(8));
@@ -43,7 +43,8 @@ const REPORT_DEADLINE: Duration = Duration::from_secs(30);
 /// From the session's start to its full view.
 const FIRST_VIEW_DEADLINE: Duration = Duration::from_secs(30);
 /// A manager cannot ask for heartbeats more often, nor let a session go unwatched for longer.
-const HEARTBEAT_BOUNDS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(60));
+const HEARTBEAT_BOUNDS: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(60));
 /// The first description waits this long for the engine.
 const FIRST_FACTS_WAIT: Duration = Duration::from_secs(3);
 
@@ -198,11 +199,7 @@ impl Sessions {
         let applied = self.parts.wiring.applied();
         let described = self.description.clone();
         let (assignment, generations) = (&mut self.assignment, &self.generations);
-        let mut reader = Reader {
-            parts: &self.parts,
-            assignment,
-            generations,
-        };
+        let mut reader = Reader { parts: &self.parts, assignment, generations };
         tokio::select! {
             ended = reader.read(stream) => ended,
             ended = link.beat(period) => ended,
@@ -357,8 +354,7 @@ impl Link {
     ) -> Result<std::convert::Infallible, SessionError> {
         let mut client = self.client.clone();
         loop {
-            let present =
-                describe(&self.hostname, facts.borrow_and_update().as_ref(), &described);
+            let present = describe(&self.hostname, facts.borrow_and_update().as_ref(), &described);
             if present != described {
                 let request = v1::DescribeRequest {
                     session_id: self.session_id.clone(),

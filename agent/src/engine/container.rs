@@ -279,9 +279,7 @@ fn expanded_map<M: FromIterator<(String, String)>>(
     map: &BTreeMap<String, String>,
     context: &TemplateContext<'_>,
 ) -> Result<M, ContainerError> {
-    map.iter()
-        .map(|(key, value)| Ok((key.clone(), expanded(field, value, context)?)))
-        .collect()
+    map.iter().map(|(key, value)| Ok((key.clone(), expanded(field, value, context)?))).collect()
 }
 
 /// Empty means "as the image says".

@@ -111,7 +111,11 @@ impl DockerEngine {
             .map_err(|error| self.noted(error))?;
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
         let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
-        if (200..300).contains(&status) { Ok(text("Id")) } else { Err(refusal(status, &text("message"))) }
+        if (200..300).contains(&status) {
+            Ok(text("Id"))
+        } else {
+            Err(refusal(status, &text("message")))
+        }
     }
 }
 

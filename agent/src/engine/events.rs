@@ -44,7 +44,11 @@ mod tests {
     fn only_changes_of_task_containers_wake_a_task() {
         let event = EngineEvent { task_id: TaskId::from_text("t1") };
         for action in ["die", "start", "health_status: unhealthy", "destroy"] {
-            assert_eq!(task_event(&message(action, TASK_ID_LABEL)), Some(event.clone()), "{action}");
+            assert_eq!(
+                task_event(&message(action, TASK_ID_LABEL)),
+                Some(event.clone()),
+                "{action}"
+            );
         }
         assert_eq!(task_event(&message("exec_start: sh", TASK_ID_LABEL)), None);
         assert_eq!(task_event(&message("die", "other")), None);

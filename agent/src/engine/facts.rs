@@ -38,8 +38,7 @@ pub fn engine_facts(info: &SystemInfo) -> EngineFacts {
 /// Our own network driver is what managers and users know as `overlay`.
 fn plugins(info: &SystemInfo) -> Vec<(String, String)> {
     let Some(plugins) = &info.plugins else { return Vec::new() };
-    let kinds =
-        [("Log", &plugins.log), ("Network", &plugins.network), ("Volume", &plugins.volume)];
+    let kinds = [("Log", &plugins.log), ("Network", &plugins.network), ("Volume", &plugins.volume)];
     let mut found = BTreeSet::new();
     for (kind, names) in kinds {
         found.extend(names.iter().flatten().map(|name| (kind.to_owned(), name.clone())));

@@ -54,7 +54,7 @@ enum Fate {
 
 pub(crate) struct FakeEngine {
     inside: Mutex<Inside>,
-    events: broadcast::Sender<EngineEvent>,
+    events: Mutex<broadcast::Sender<EngineEvent>>,
 }
 
 fn away() -> EngineError {
@@ -73,7 +73,7 @@ impl FakeEngine {
             registry: [("nginx".to_owned(), Ok(()))].into(),
             ..Inside::default()
         };
-        Self { inside: Mutex::new(inside), events: broadcast::Sender::new(64) }
+        Self { inside: Mutex::new(inside), events: Mutex::new(broadcast::Sender::new(64)) }
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -100,6 +100,11 @@ impl FakeEngine {
             let error = EngineError::Refused { message: message.to_owned() };
             inside.registry.insert(image.to_owned(), Err(error));
         }
+    }
+
+    /// Ends every event stream, as a stopping engine does.
+    pub(crate) fn end_events(&self) {
+        *self.events.lock().unwrap() = broadcast::Sender::new(64);
     }
 
     /// Puts the task's container into a state and says so, or says nothing (a lost event).
@@ -159,7 +164,7 @@ impl FakeEngine {
 
     fn tell(&self, task: &TaskId) {
         // Nobody may be listening.
-        let _ = self.events.send(EngineEvent { task_id: task.clone() });
+        let _ = self.events.lock().unwrap().send(EngineEvent { task_id: task.clone() });
     }
 
     /// Reads: they work or they fail.
@@ -229,7 +234,8 @@ impl Engine for FakeEngine {
 
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError> {
         let inside = self.read()?;
-        let found = inside.containers.iter().find(|(id, c)| *id == reference || c.name == reference);
+        let found =
+            inside.containers.iter().find(|(id, c)| *id == reference || c.name == reference);
         Ok(found.map(|(id, container)| ContainerFacts {
             id: id.clone(),
             task_id: Some(container.task.clone()),
@@ -359,7 +365,9 @@ impl Engine for FakeEngine {
         self.write(format!("remove network {id}"), |inside| {
             let running = |name: &String| {
                 let mut all = inside.containers.values();
-                all.any(|c| matches!(c.state, ContainerState::Running { .. }) && c.networks.contains(name))
+                all.any(|c| {
+                    matches!(c.state, ContainerState::Running { .. }) && c.networks.contains(name)
+                })
             };
             if inside.networks.iter().any(|(name, network)| network.id == id && running(name)) {
                 return Err(EngineError::Refused { message: "has active endpoints".to_owned() });
@@ -371,7 +379,7 @@ impl Engine for FakeEngine {
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {
         drop(self.read()?);
-        let events = BroadcastStream::new(self.events.subscribe());
+        let events = BroadcastStream::new(self.events.lock().unwrap().subscribe());
         Ok(events.filter_map(|event| std::future::ready(event.ok())).boxed())
     }
 }

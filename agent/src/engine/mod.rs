@@ -77,9 +77,16 @@ pub enum Health {
 pub enum ContainerState {
     /// Made, never started.
     Created,
-    Running { pid: i64, health: Health },
+    Running {
+        pid: i64,
+        health: Health,
+    },
     /// Ended, or failed to start (`error` then says why).
-    Exited { code: i64, error: String, health: Health },
+    Exited {
+        code: i64,
+        error: String,
+        health: Health,
+    },
     /// Half removed by the engine: nothing of it runs, it cannot be started.
     Dead,
 }
@@ -111,10 +118,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn facts(&self) -> Result<EngineFacts, EngineError>;
 
     /// Returns id and task of every container of this node's tasks, stopped ones too.
-    async fn task_containers(
-        &self,
-        node: &NodeId,
-    ) -> Result<BTreeMap<String, TaskId>, EngineError>;
+    async fn task_containers(&self, node: &NodeId)
+    -> Result<BTreeMap<String, TaskId>, EngineError>;
 
     /// Returns the container of that id or name, `None` if there is none.
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError>;

@@ -28,9 +28,7 @@ pub(super) fn refusal(status: u16, message: &str) -> EngineError {
 #[expect(clippy::wildcard_enum_match_arm, reason = "only two of bollard's errors are the engine's")]
 pub(super) fn engine_error(error: &Error) -> EngineError {
     match error {
-        Error::DockerResponseServerError { status_code, message } => {
-            refusal(*status_code, message)
-        }
+        Error::DockerResponseServerError { status_code, message } => refusal(*status_code, message),
         Error::DockerStreamError { error } => {
             EngineError::Refused { message: error.trim().to_owned() }
         }

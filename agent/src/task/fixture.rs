@@ -1,16 +1,20 @@
-//! Tasks and wirings for tests.
+//! Tasks, wirings and a data plane in memory, for tests.
 
 use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
 
 use swarmnet_model::container::ContainerSpec;
 use swarmnet_model::service::Document;
 use swarmnet_model::view::AssignedTask;
 use swarmnet_model::{
-    Attachment, DesiredState, EndpointSpec, NetworkId, NodeId, ServiceId, Task, TaskId, TaskSpec,
-    TaskState, TaskStatus, Timestamp, Version,
+    Attachment, Clock, DesiredState, EndpointSpec, NetworkId, NodeId, NodeView, ServiceId, Task,
+    TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
+use tokio::sync::watch;
 
-use super::networks::{EngineNetworkSpec, TaskNetwork, TaskNetworks};
+use super::networks::{EngineNetworkSpec, PrepareError, TaskNetwork, TaskNetworks, Wiring};
 
 /// A task `<service>-<slot>` of image `nginx`, assigned to `n1` and meant to run.
 pub(crate) fn task(service: &str, slot: u64) -> Task {
@@ -69,5 +73,46 @@ pub(crate) fn networks() -> TaskNetworks {
             network("swarmnet_gateway", None, [172, 31, 240, 2], "172.31.240.0/20"),
         ],
         gateway: Some(Ipv4Addr::new(172, 31, 240, 2)),
+    }
+}
+
+/// Wires every task to one overlay and the gateway; a view is in the kernel at once.
+#[derive(Default)]
+pub(crate) struct FakeWiring {
+    applied: watch::Sender<u64>,
+    released: Mutex<Vec<TaskId>>,
+}
+
+impl FakeWiring {
+    pub(crate) fn released(&self) -> Vec<TaskId> {
+        self.released.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Wiring for FakeWiring {
+    fn set_view(&self, generation: u64, _view: Arc<NodeView>) {
+        self.applied.send_replace(generation);
+    }
+
+    fn applied(&self) -> watch::Receiver<u64> {
+        self.applied.subscribe()
+    }
+
+    async fn prepare(&self, _task: &Task, _view: &NodeView) -> Result<TaskNetworks, PrepareError> {
+        Ok(networks())
+    }
+
+    async fn release(&self, task: &TaskId) {
+        self.released.lock().unwrap().push(task.clone());
+    }
+}
+
+/// A clock that stands still.
+pub(crate) struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1)
     }
 }

@@ -14,6 +14,7 @@
 //! session's first full view.
 
 mod collect;
+mod engine_networks;
 mod entry;
 pub mod networks;
 mod prepare;

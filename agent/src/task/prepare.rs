@@ -9,10 +9,8 @@ use swarmnet_model::{NodeId, NodeView, Task};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use super::networks::{
-    EngineNetworkSpec, GATEWAY_LABEL_VALUE, NETWORK_LABEL, PrepareError, TaskNetwork, TaskNetworks,
-    Wiring,
-};
+use super::engine_networks::EngineNetworks;
+use super::networks::{PrepareError, Wiring};
 use super::step::Prepared;
 use crate::engine::container::{ContainerError, ContainerRequest, container_request};
 use crate::engine::facts::EngineFacts;
@@ -67,11 +65,8 @@ pub(super) struct Preparer {
     node: NodeFacts,
     facts: watch::Receiver<Option<EngineFacts>>,
     pulls: Semaphore,
-    /// One network is made at a time: the engine's own check for a taken name is best effort.
-    network_creation: Semaphore,
     silent: Mutex<BTreeMap<String, Instant>>,
-    /// The engine's networks of ours as last seen.
-    networks: watch::Sender<Vec<EngineNetwork>>,
+    pub(super) networks: EngineNetworks,
 }
 
 impl Preparer {
@@ -80,15 +75,15 @@ impl Preparer {
         wiring: Arc<dyn Wiring>,
         node: NodeFacts,
         facts: watch::Receiver<Option<EngineFacts>>,
-        networks: watch::Sender<Vec<EngineNetwork>>,
+        seen_networks: watch::Sender<Vec<EngineNetwork>>,
     ) -> Self {
+        let networks = EngineNetworks::new(Arc::clone(&engine), seen_networks);
         Self {
             engine,
             wiring,
             node,
             facts,
             pulls: Semaphore::new(PULLS_MAX),
-            network_creation: Semaphore::new(1),
             silent: Mutex::default(),
             networks,
         }
@@ -110,13 +105,13 @@ impl Preparer {
         match container {
             Some(known) if known.state != ContainerState::Created => return Ok(prepared),
             Some(known) => {
-                self.ensure_networks(&networks).await?;
+                self.networks.ensure(&networks).await?;
                 self.connect(&known.id, &known.networks, &request).await?;
             }
             None => {
                 let image = &task.spec.container.image;
                 let (made, pulled) =
-                    tokio::join!(self.ensure_networks(&networks), self.ensure_image(image));
+                    tokio::join!(self.networks.ensure(&networks), self.ensure_image(image));
                 made?;
                 pulled?;
                 let id = self.create(task, &request).await?;
@@ -167,34 +162,6 @@ impl Preparer {
         Ok(())
     }
 
-    async fn ensure_networks(&self, wanted: &TaskNetworks) -> Result<(), Obstacle> {
-        if wanted.networks.is_empty() {
-            return Ok(());
-        }
-        let _turn = self.network_creation.acquire().await.expect("the semaphore is never closed");
-        let known = self.engine.networks().await?;
-        let missing: Vec<_> = wanted
-            .networks
-            .iter()
-            .filter(|network| known.iter().all(|other| other.name != network.engine_name))
-            .collect();
-        if missing.is_empty() {
-            self.networks.send_replace(known);
-            return Ok(());
-        }
-        for network in missing {
-            match self.engine.create_network(&network.engine_name, &labelled(network)).await {
-                Ok(_) => {}
-                Err(EngineError::Conflict { .. }) => {
-                    return Err(Obstacle::ForeignNetwork { name: network.engine_name.clone() });
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.networks.send_replace(self.engine.networks().await?);
-        Ok(())
-    }
-
     /// A failed pull is no failure when the image is on the node.
     async fn ensure_image(&self, image: &str) -> Result<(), Obstacle> {
         let present = self.engine.has_image(image).await?;
@@ -226,11 +193,4 @@ impl Preparer {
         let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
         silent.insert(key.to_owned(), Instant::now() + REFRESH_PAUSE);
     }
-}
-
-fn labelled(network: &TaskNetwork) -> EngineNetworkSpec {
-    let value = network.network_id.as_ref().map_or(GATEWAY_LABEL_VALUE, |id| id.as_str());
-    let mut spec = network.create.clone();
-    spec.labels.insert(NETWORK_LABEL.to_owned(), value.to_owned());
-    spec
 }

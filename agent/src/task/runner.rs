@@ -12,7 +12,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::collect::unused;
 use super::entry::Entry;
 use super::networks::Wiring;
 use super::prepare::{NodeFacts, Preparer};
@@ -59,7 +58,6 @@ pub struct Runner {
     node_id: NodeId,
     told: watch::Receiver<Told>,
     wakes: mpsc::Receiver<Wake>,
-    networks: watch::Sender<Vec<EngineNetwork>>,
     idle: watch::Sender<bool>,
     complete: bool,
     view: Arc<NodeView>,
@@ -72,15 +70,9 @@ pub struct Runner {
     collect_at: Option<Instant>,
 }
 
-/// What the engine has of ours.
-struct Found {
-    containers: BTreeMap<String, TaskId>,
-    networks: Vec<EngineNetwork>,
-}
-
 enum Outcome {
     Done(Done),
-    Found(Result<Found, EngineError>),
+    Found(Result<BTreeMap<String, TaskId>, EngineError>),
     Collected(Result<(), EngineError>),
 }
 
@@ -92,10 +84,9 @@ impl Runner {
             Arc::clone(&parts.wiring),
             node,
             parts.facts,
-            parts.networks.clone(),
+            parts.networks,
         );
-        let worker =
-            Worker::new(parts.engine, parts.wiring, parts.reporter, parts.clock, preparer);
+        let worker = Worker::new(parts.engine, parts.wiring, parts.reporter, parts.clock, preparer);
         Self {
             entries: BTreeMap::new(),
             worker: Arc::new(worker),
@@ -103,7 +94,6 @@ impl Runner {
             node_id: parts.node_id,
             told: parts.told,
             wakes: parts.wakes,
-            networks: parts.networks,
             idle: parts.idle,
             complete: false,
             view: Arc::default(),
@@ -191,7 +181,11 @@ impl Runner {
         }
         let (worker, node_id) = (Arc::clone(&self.worker), self.node_id.clone());
         self.jobs.spawn(async move {
-            Outcome::Found(find(worker.engine.as_ref(), &node_id).await)
+            let find = async {
+                worker.preparer.networks.refresh().await?;
+                worker.engine.task_containers(&node_id).await
+            };
+            Outcome::Found(find.await)
         });
     }
 
@@ -230,13 +224,10 @@ impl Runner {
         }
     }
 
-    fn take_found(&mut self, found: Found) {
-        if !self.collecting {
-            self.networks.send_replace(found.networks);
-        }
+    fn take_found(&mut self, containers: BTreeMap<String, TaskId>) {
         // Before the first full view, nothing is known to be a stray.
         self.searched |= self.complete;
-        let strays = found.containers.into_iter().filter(|_| self.complete);
+        let strays = containers.into_iter().filter(|_| self.complete);
         for (container, task) in strays {
             if !self.entries.contains_key(&task) {
                 info!(task.id = %task, container, "container without a task");
@@ -287,9 +278,8 @@ impl Runner {
         }
         self.collecting = true;
         let worker = Arc::clone(&self.worker);
-        let networks = self.networks.clone();
         self.jobs.spawn(async move {
-            Outcome::Collected(remove_unused(worker.engine.as_ref(), &networks, &needed).await)
+            Outcome::Collected(worker.preparer.networks.remove_unused(&needed).await)
         });
     }
 
@@ -298,7 +288,7 @@ impl Runner {
             && self.entries.is_empty()
             && !self.collecting
             && !self.searching
-            && self.networks.borrow().is_empty();
+            && self.worker.preparer.networks.is_empty();
         self.idle.send_if_modified(|told| std::mem::replace(told, idle) != idle);
     }
 
@@ -306,28 +296,6 @@ impl Runner {
         let entries = self.entries.values().filter_map(Entry::wake_at);
         entries.chain(self.collect_at).min()
     }
-}
-
-async fn find(engine: &dyn Engine, node: &NodeId) -> Result<Found, EngineError> {
-    let containers = engine.task_containers(node).await?;
-    Ok(Found { containers, networks: engine.networks().await? })
-}
-
-/// Removes networks one by one; the first failure ends the pass, the next pass tries again.
-async fn remove_unused(
-    engine: &dyn Engine,
-    seen: &watch::Sender<Vec<EngineNetwork>>,
-    needed: &BTreeSet<String>,
-) -> Result<(), EngineError> {
-    let networks = engine.networks().await?;
-    let unused: Vec<EngineNetwork> = unused(&networks, needed).into_iter().cloned().collect();
-    seen.send_replace(networks);
-    for network in unused {
-        engine.remove_network(&network.id).await?;
-        info!(network = network.name, "engine network removed");
-        seen.send_modify(|networks| networks.retain(|other| other.id != network.id));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,51 +1,14 @@
-use std::sync::Mutex;
-
-use async_trait::async_trait;
 use expect_test::expect;
 use swarmnet_model::container::Healthcheck;
 use swarmnet_model::view::AssignedTask;
-use swarmnet_model::{DesiredState, Task, TaskState, TaskStatus, Timestamp};
+use swarmnet_model::{DesiredState, TaskState, TaskStatus, Timestamp};
 use tokio::time::timeout;
 
 use super::*;
 use crate::engine::fake::FakeEngine;
 use crate::engine::watch::{EVENT_QUEUE, follow};
 use crate::engine::{ContainerState, Health};
-use crate::task::fixture;
-use crate::task::networks::{PrepareError, TaskNetworks};
-
-/// Wires every task to one overlay and the gateway.
-struct FakeWiring {
-    applied: watch::Sender<u64>,
-    released: Mutex<Vec<TaskId>>,
-}
-
-#[async_trait]
-impl Wiring for FakeWiring {
-    fn set_view(&self, generation: u64, _view: Arc<NodeView>) {
-        self.applied.send_replace(generation);
-    }
-
-    fn applied(&self) -> watch::Receiver<u64> {
-        self.applied.subscribe()
-    }
-
-    async fn prepare(&self, _task: &Task, _view: &NodeView) -> Result<TaskNetworks, PrepareError> {
-        Ok(fixture::networks())
-    }
-
-    async fn release(&self, task: &TaskId) {
-        self.released.lock().unwrap().push(task.clone());
-    }
-}
-
-struct FixedClock;
-
-impl Clock for FixedClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(1)
-    }
-}
+use crate::task::fixture::{self, FakeWiring, FixedClock};
 
 /// A runner over a fake engine, told by the test.
 struct Node {
@@ -59,7 +22,7 @@ struct Node {
 }
 
 fn node(engine: &Arc<FakeEngine>) -> Node {
-    let wiring = Arc::new(FakeWiring { applied: watch::Sender::new(0), released: Mutex::default() });
+    let wiring = Arc::new(FakeWiring::default());
     let reporter = Arc::new(Reporter::new(BTreeMap::new()));
     let told = watch::Sender::new(Told::default());
     let (facts, idle) = (watch::Sender::new(None), watch::Sender::new(false));
@@ -147,8 +110,9 @@ async fn a_task_is_run_stopped_and_removed_with_its_networks() {
     node.pass(60).await;
     expect![[r#"
         web.1.web-1 exited net+swarmnet_gateway
-    "#]].assert_eq(&node.engine.show());
-    assert_eq!(*node.wiring.released.lock().unwrap(), [id(1)]);
+    "#]]
+    .assert_eq(&node.engine.show());
+    assert_eq!(node.wiring.released(), [id(1)]);
     node.tell([], true);
     node.is_idle().await;
     assert_eq!(node.engine.show(), "");
@@ -162,7 +126,8 @@ async fn a_task_is_run_stopped_and_removed_with_its_networks() {
         remove network id-net
         remove network id-swarmnet_gateway
         remove c1
-    "#]].assert_eq(&node.engine.take_log());
+    "#]]
+    .assert_eq(&node.engine.take_log());
     node.end().await;
 }
 

@@ -28,7 +28,9 @@ pub(super) enum Wish {
     Prepare,
     Run,
     /// `withdrawn`: no node sends it new flows.
-    Stop { withdrawn: bool },
+    Stop {
+        withdrawn: bool,
+    },
     /// It is no longer assigned: stop and remove it.
     Vanish,
 }
@@ -88,16 +90,26 @@ pub(super) enum Action {
     Again,
     /// Make networks and container, fetch the image.
     Prepare,
-    Start { container: String },
+    Start {
+        container: String,
+    },
     /// Stop it although it should run: its health check failed.
-    StopUnhealthy { container: String },
+    StopUnhealthy {
+        container: String,
+    },
     /// Step again after this long, or when the withdrawal is known everywhere.
-    AwaitWithdrawal { at_most: Duration },
+    AwaitWithdrawal {
+        at_most: Duration,
+    },
     /// Stop signal, grace period, kill.
-    Stop { container: String },
+    Stop {
+        container: String,
+    },
     /// Tell the data plane that the task's addresses are free.
     Release,
-    Remove { container: String },
+    Remove {
+        container: String,
+    },
     /// Nothing of the task is left.
     Forget,
 }

@@ -63,7 +63,7 @@ impl World {
                 self.status = status;
             }
             if step.action != Action::Again {
-                writeln!(self.log, "  {:?}", step.action).unwrap();
+                writeln!(self.log, "→ {:?}", step.action).unwrap();
                 return step.action;
             }
         }
@@ -109,10 +109,7 @@ impl World {
     fn rest(&mut self) -> &mut Self {
         for _ in 0..20 {
             let action = self.obey();
-            if matches!(
-                action,
-                Action::Rest | Action::AwaitWithdrawal { .. } | Action::Forget
-            ) {
+            if matches!(action, Action::Rest | Action::AwaitWithdrawal { .. } | Action::Forget) {
                 return self;
             }
         }
@@ -139,12 +136,12 @@ fn a_task_goes_from_assigned_to_running() {
     world(DesiredState::Running).rest().check(&expect![[r#"
         accepted `accepted`
         preparing `preparing`
-          Prepare
+        → Prepare
         ready `prepared` pid 0 exit 0 via 172.31.240.2
         starting `starting` pid 0 exit 0 via 172.31.240.2
-          Start { container: "c1" }
+        → Start { container: "c1" }
         running `started` pid 42 exit 0 via 172.31.240.2
-          Rest
+        → Rest
     "#]]);
 }
 
@@ -154,15 +151,15 @@ fn a_task_waits_in_ready_until_it_is_meant_to_run() {
     world.rest().check(&expect![[r#"
         accepted `accepted`
         preparing `preparing`
-          Prepare
+        → Prepare
         ready `prepared` pid 0 exit 0 via 172.31.240.2
-          Rest
+        → Rest
     "#]]);
     world.wishing(Wish::Run).rest().check(&expect![[r#"
         starting `starting` pid 0 exit 0 via 172.31.240.2
-          Start { container: "c1" }
+        → Start { container: "c1" }
         running `started` pid 42 exit 0 via 172.31.240.2
-          Rest
+        → Rest
     "#]]);
 }
 
@@ -174,13 +171,13 @@ fn a_clean_exit_completes_and_a_bad_one_fails() {
         world.with(exit(code)).rest().check(&match code {
             0 => expect![[r#"
                 complete `finished` pid 0 exit 0
-                  Release
-                  Rest
+                → Release
+                → Rest
             "#]],
             _ => expect![[r#"
                 failed `started` err `task: non-zero exit (3)` pid 0 exit 3
-                  Release
-                  Rest
+                → Release
+                → Rest
             "#]],
         });
     }
@@ -193,8 +190,8 @@ fn a_container_removed_by_hand_is_a_failure() {
     world.container = None;
     world.rest().check(&expect![[r#"
         failed `started` err `task: non-zero exit (137)` pid 42 exit 137
-          Release
-          Rest
+        → Release
+        → Rest
     "#]]);
 }
 
@@ -207,13 +204,13 @@ fn a_checked_task_runs_when_healthy_and_fails_when_unhealthy() {
     world.with(up(Health::Starting)).rest();
     world.with(up(Health::Healthy)).rest();
     world.with(up(Health::Unhealthy)).rest().check(&expect![[r#"
-          Rest
+        → Rest
         running `started` pid 42 exit 0 via 172.31.240.2
-          Rest
-          StopUnhealthy { container: "c1" }
+        → Rest
+        → StopUnhealthy { container: "c1" }
         failed `started` err `task: non-zero exit (137): dockerexec: unhealthy container` pid 0 exit 137
-          Release
-          Rest
+        → Release
+        → Rest
     "#]]);
 }
 
@@ -224,13 +221,13 @@ fn a_running_task_is_withdrawn_before_its_stop_signal() {
     world.wishing(Wish::Stop { withdrawn: false }).rest();
     world.wishing(Wish::Stop { withdrawn: true }).rest();
     world.wishing(Wish::Vanish).rest().check(&expect![[r#"
-          AwaitWithdrawal { at_most: 3s }
-          Stop { container: "c1" }
+        → AwaitWithdrawal { at_most: 3s }
+        → Stop { container: "c1" }
         shutdown `shutdown` pid 0 exit 143
-          Release
-          Rest
-          Remove { container: "c1" }
-          Forget
+        → Release
+        → Rest
+        → Remove { container: "c1" }
+        → Forget
     "#]]);
 }
 
@@ -240,10 +237,10 @@ fn the_wait_for_the_withdrawal_is_bounded() {
     world.rest().log.clear();
     world.waited = Duration::from_secs(3);
     world.wishing(Wish::Stop { withdrawn: false }).rest().check(&expect![[r#"
-          Stop { container: "c1" }
+        → Stop { container: "c1" }
         shutdown `shutdown` pid 0 exit 143
-          Release
-          Rest
+        → Release
+        → Rest
     "#]]);
 }
 
@@ -253,15 +250,15 @@ fn a_task_that_never_served_stops_at_once() {
         let mut world = world(DesiredState::Shutdown);
         world.status.state = state;
         world.rest();
-        assert_eq!(world.log, "shutdown `shutdown`\n  Release\n  Rest\n");
+        assert_eq!(world.log, "shutdown `shutdown`\n→ Release\n→ Rest\n");
     }
     let mut world = world(DesiredState::Shutdown);
     world.status.state = TaskState::Starting;
     world.with(up(Health::Starting)).rest().check(&expect![[r#"
-          Stop { container: "c1" }
+        → Stop { container: "c1" }
         shutdown `shutdown` pid 0 exit 143
-          Release
-          Rest
+        → Release
+        → Rest
     "#]]);
 }
 
@@ -275,11 +272,11 @@ fn a_restarted_agent_adopts_what_runs() {
         ready `prepared` pid 42 exit 0
         starting `starting` pid 42 exit 0
         running `started` pid 42 exit 0
-          Rest
+        → Rest
     "#]]);
     world.prepared = None;
     world.rest().check(&expect![[r#"
-          Rest
+        → Rest
     "#]]);
 }
 
@@ -288,9 +285,9 @@ fn an_ended_task_is_never_started_again_and_its_stray_container_is_stopped() {
     let mut world = world(DesiredState::Running);
     world.status.state = TaskState::Failed;
     world.with(up(Health::Unchecked)).rest().check(&expect![[r#"
-          Stop { container: "c1" }
-          Release
-          Rest
+        → Stop { container: "c1" }
+        → Release
+        → Rest
     "#]]);
 }
 
@@ -343,7 +340,7 @@ fn every_situation_comes_to_rest() {
                 world.container.clone_from(container);
                 world.waited = Duration::from_secs(60);
                 world.wishing(wish).rest();
-                let started = world.log.contains("Start {") || world.log.contains("  Prepare");
+                let started = world.log.contains("Start {") || world.log.contains("→ Prepare");
                 assert!(!(wish.is_end() && started), "{}", world.log);
                 let runs = world.container.as_ref().is_some_and(is_running);
                 assert!(!(wish.is_end() && runs), "{}", world.log);

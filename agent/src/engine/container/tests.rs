@@ -32,7 +32,10 @@ fn check(task: &Task, networks: &TaskNetworks, want: &Expect) {
 
 #[test]
 fn a_plain_task_becomes_a_named_and_labelled_container_on_its_networks() {
-    check(&fixture::task("web", 1), &fixture::networks(), &expect![[r#"
+    check(
+        &fixture::task("web", 1),
+        &fixture::networks(),
+        &expect![[r#"
         web.1.web-1
         {
           "HostConfig": {
@@ -67,7 +70,8 @@ fn a_plain_task_becomes_a_named_and_labelled_container_on_its_networks() {
           "Tty": false
         }
         connect swarmnet_gateway {"DriverOpts":{"swarmnet.task":"web-1"},"IPAMConfig":{"IPv4Address":"172.31.240.2"}}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -75,7 +79,10 @@ fn a_task_without_networks_has_none() {
     let mut task = fixture::task("web", 1);
     task.spec.container.command = vec!["/bin/sh".to_owned()];
     task.spec.container.args = vec!["-c".to_owned(), "true".to_owned()];
-    check(&task, &TaskNetworks::default(), &expect![[r#"
+    check(
+        &task,
+        &TaskNetworks::default(),
+        &expect![[r#"
         web.1.web-1
         {
           "Cmd": [
@@ -104,7 +111,8 @@ fn a_task_without_networks_has_none() {
           "StopTimeout": 10,
           "Tty": false
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -114,8 +122,10 @@ fn every_part_of_the_spec_reaches_the_engine() {
     task.spec.resources.limit_nano_cpus = 500_000_000;
     task.spec.resources.limit_memory_bytes = 64 << 20;
     task.spec.resources.limit_pids = 100;
-    task.spec.log_driver =
-        Some(LogDriver { name: "local".into(), options: [("max-size".into(), "1m".into())].into() });
+    task.spec.log_driver = Some(LogDriver {
+        name: "local".into(),
+        options: [("max-size".into(), "1m".into())].into(),
+    });
     task.spec.container = ContainerSpec {
         image: "nginx:1.27".into(),
         labels: [("a".into(), "b".into()), (TASK_ID_LABEL.into(), "forged".into())].into(),
@@ -165,7 +175,10 @@ fn every_part_of_the_spec_reaches_the_engine() {
         oom_score_adj: Some(-5),
         ..Default::default()
     };
-    check(&task, &TaskNetworks::default(), &expect![[r#"
+    check(
+        &task,
+        &TaskNetworks::default(),
+        &expect![[r#"
         web.2.web-2
         {
           "Env": [
@@ -264,14 +277,19 @@ fn every_part_of_the_spec_reaches_the_engine() {
           "User": "1000",
           "WorkingDir": "/srv"
         }
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_placeholder_that_means_nothing_is_named() {
     let mut task = fixture::task("web", 1);
     task.spec.container.hostname = Some("{{.Task.Nope}}".to_owned());
-    check(&task, &TaskNetworks::default(), &expect![[r#"
+    check(
+        &task,
+        &TaskNetworks::default(),
+        &expect![[r#"
         expanding hostname failed: template: expansion:1: .Task.Nope is not supported
-    "#]]);
+    "#]],
+    );
 }
