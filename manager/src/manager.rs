@@ -176,7 +176,7 @@ impl Manager {
         self.group.view()
     }
 
-    /// Returns the Raft ids that vote.
+    /// Returns the Raft ids that vote; none while the membership is being changed.
     #[cfg(test)]
     pub(crate) fn voters(&self) -> std::collections::BTreeSet<u64> {
         self.group.voters()

@@ -260,10 +260,11 @@ impl RaftGroup {
         membership::run(self.raft.clone(), store, cancel).await;
     }
 
-    /// Returns the ids that vote.
+    /// Returns the ids that vote; none while the membership is being changed.
     #[cfg(test)]
     pub(crate) fn voters(&self) -> std::collections::BTreeSet<u64> {
-        membership::observe(&self.raft.metrics().borrow()).voters
+        let observed = membership::observe(&self.raft.metrics().borrow());
+        if observed.joint.is_none() { observed.voters } else { Default::default() }
     }
 
     /// Takes a snapshot now and purges all entries it covers.

@@ -120,7 +120,11 @@ pub(super) async fn run(raft: Raft, store: Store, cancel: CancellationToken) {
         let step = plan(&wanted, &observed);
         let settled = step.is_none();
         if let Some(step) = step {
-            take(&raft, step).await;
+            tokio::select! {
+                // A change under way is finished by the next leader.
+                () = cancel.cancelled() => return,
+                () = take(&raft, step) => {}
+            }
         }
         tokio::select! {
             () = cancel.cancelled() => return,
