@@ -29,7 +29,7 @@ use crate::task::networks::{PrepareError, STORED_GENERATION, TaskNetworks, Wirin
 /// Joins and leaves that wait for the loop; the engine makes one network of a container at a time.
 const COMMANDS_MAX: usize = 64;
 /// Name of the plugin journal below the agent's state directory.
-const JOURNAL: &str = "plugin.json";
+pub(crate) const JOURNAL: &str = "plugin.json";
 
 /// How programs are put on devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,12 +167,8 @@ impl DataPlane {
             tasks: TaskTracker::new(),
         };
         let plane = Self { inner: Arc::new(inner) };
-        let plugin = Plugin {
-            journal: Arc::clone(&journal),
-            told: told_by.clone(),
-            commands,
-            mtu: mtu_of,
-        };
+        let plugin =
+            Plugin { journal: Arc::clone(&journal), told: told_by.clone(), commands, mtu: mtu_of };
         let stop = &plane.inner.stop;
         let tasks = &plane.inner.tasks;
         tasks.spawn(server::run(config.plugin_listener, Arc::new(plugin), stop.child_token()));
@@ -193,13 +189,7 @@ impl DataPlane {
     }
 
     /// Hands over a newer view; `complete` is false for one read from disk: nothing may be removed.
-    pub fn set_view(
-        &self,
-        node_id: NodeId,
-        generation: u64,
-        view: Arc<NodeView>,
-        complete: bool,
-    ) {
+    pub fn set_view(&self, node_id: NodeId, generation: u64, view: Arc<NodeView>, complete: bool) {
         self.inner.told.send_replace(Some(Told { node_id, generation, view, complete }));
     }
 

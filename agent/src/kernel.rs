@@ -51,10 +51,7 @@ impl Kernel {
     ///
     /// # Errors
     /// A netlink dump or the list of attached programs could not be read.
-    pub async fn read(
-        netlink: &Arc<Netlink>,
-        plane: &Arc<Dataplane>,
-    ) -> Result<Self, ApplyError> {
+    pub async fn read(netlink: &Arc<Netlink>, plane: &Arc<Dataplane>) -> Result<Self, ApplyError> {
         let attached = plane.attached()?.into_iter().map(|a| (a.program, a.ifindex)).collect();
         Ok(Self {
             netlink: Arc::clone(netlink),

@@ -70,6 +70,15 @@ impl LocalState {
         Ok(own.into_iter().flat_map(|stored| stored.items).collect())
     }
 
+    /// Returns the last view with the node it was told to, whichever node that is.
+    ///
+    /// # Errors
+    /// `Read` or `Damaged`.
+    pub fn stored_view(&self) -> Result<Option<(NodeId, NodeView)>, LocalError> {
+        let stored: Option<StoredView> = self.read("view.json")?;
+        Ok(stored.map(|stored| (stored.node_id, stored.items.into_iter().collect())))
+    }
+
     /// Returns the last statuses of this node's tasks.
     ///
     /// # Errors

@@ -131,8 +131,7 @@ impl Numbers {
     ) {
         self.services
             .retain(|key, index| wanted.services.contains(key) || services_held.contains(index));
-        self.backends
-            .retain(|key, id| wanted.backends.contains(key) || backends_held.contains(id));
+        self.backends.retain(|key, id| wanted.backends.contains(key) || backends_held.contains(id));
     }
 
     /// Steps over numbers that the maps hold although the file does not know them.

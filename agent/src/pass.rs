@@ -1,6 +1,6 @@
 //! One pass over all subsystems, and what Join, Leave and the end of a swarm do to the kernel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use crate::balancer::apply::Writer;
 use crate::dataplane::{DataPlaneError, Places};
+use crate::debug::evidence::CONFLICTS_FILE;
 use crate::ingress::placeholder::Placeholders;
 use crate::inputs::{Inputs, task_mtu};
 use crate::kernel::{ApplyError, Kernel};
@@ -21,7 +22,7 @@ use crate::netlink::nft_rules::TableSpec;
 use crate::netlink::{Netlink, netns};
 use crate::numbers_file::NumbersFile;
 use crate::plan::Plans;
-use crate::plugin::journal::{Endpoint, JournalFile, device_names};
+use crate::plugin::journal::{Endpoint, JournalFile, device_names, write_atomically};
 use crate::plugin::wire_up::CallError;
 use crate::reconcile::Told;
 use crate::teardown;
@@ -49,6 +50,9 @@ pub struct Passes {
     pub(crate) numbers: NumbersFile,
     pub(crate) writer: Writer,
     pub(crate) placeholders: Placeholders,
+    /// Ports of other programs as last written to disk.
+    pub(crate) conflicts_written: Option<BTreeSet<(u8, u16)>>,
+    pub(crate) directory: PathBuf,
     pub(crate) pool: Ipv4Network,
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) host_cookie: u64,
@@ -101,6 +105,8 @@ impl Passes {
             numbers,
             writer: Writer::new(cgroup.clone()),
             placeholders: Placeholders::default(),
+            conflicts_written: None,
+            directory: directory.to_path_buf(),
             pool: places.pool,
             cgroup,
             host_cookie,
@@ -134,6 +140,7 @@ impl Passes {
             }
         }
         self.report(&outcome);
+        self.write_conflicts();
         outcome.waits_for_sandbox = self.awaits_sandboxes();
         outcome
     }
@@ -217,6 +224,21 @@ impl Passes {
         }
         if outcome.settled && outcome.failed.is_none() && self.placeholders.conflicts().is_empty() {
             self.reported = None;
+        }
+    }
+
+    /// For `swarmnet debug ingress`, which must not depend on a living daemon.
+    fn write_conflicts(&mut self) {
+        let conflicts = self.placeholders.conflicts();
+        if self.conflicts_written.as_ref() == Some(conflicts) {
+            return;
+        }
+        let written = serde_json::to_vec(conflicts)
+            .map_err(std::io::Error::other)
+            .and_then(|text| write_atomically(&self.directory.join(CONFLICTS_FILE), &text));
+        match written {
+            Ok(()) => self.conflicts_written = Some(conflicts.clone()),
+            Err(error) => tracing::warn!(%error, "writing {CONFLICTS_FILE}"),
         }
     }
 

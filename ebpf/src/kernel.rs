@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use crate::map::{Backing, MMAPABLE, MapError, MapId, MapType};
+use crate::map::{Backing, Element, MMAPABLE, MapError, MapId, MapType, Maps};
 use crate::pin::Pins;
 use crate::sys;
 
@@ -25,6 +25,17 @@ pub(crate) struct KernelMaps {
 /// Bytes from one element to the next, in arrays and in per-CPU values.
 const fn stride(map: MapId) -> usize {
     (map.spec().value_size as usize).next_multiple_of(8)
+}
+
+impl Maps {
+    /// Opens the pinned maps without loading a program: for looking at a node whose daemon may be
+    /// dead.
+    ///
+    /// # Errors
+    /// `Kernel` if nothing is pinned there, or by a program with other layouts.
+    pub fn open_pinned(pins: &Pins) -> Result<Self, MapError> {
+        Ok(Self::new(std::sync::Arc::new(KernelMaps::open(pins)?)))
+    }
 }
 
 impl KernelMaps {
@@ -82,7 +93,7 @@ impl KernelMaps {
     }
 
     /// Writes a batch; what the kernel's batch call could not take is written one by one.
-    fn update_hash(&self, id: MapId, elements: &[(Bytes, Bytes)]) -> Result<(), MapError> {
+    fn update_hash(&self, id: MapId, elements: &[Element]) -> Result<(), MapError> {
         let keys: Bytes = elements.iter().flat_map(|(key, _)| key.iter().copied()).collect();
         let values: Bytes = elements.iter().flat_map(|(_, value)| value.iter().copied()).collect();
         let count = u32::try_from(elements.len())
@@ -98,7 +109,7 @@ impl KernelMaps {
             .try_for_each(|(key, value)| self.update_one(id, key, value))
     }
 
-    fn dump_hash(&self, id: MapId, chunk: u32) -> io::Result<Vec<(Bytes, Bytes)>> {
+    fn dump_hash(&self, id: MapId, chunk: u32) -> io::Result<Vec<Element>> {
         let spec = id.spec();
         let (key_size, value_size) = (spec.key_size as usize, spec.value_size as usize);
         let (mut chunk, mut cursor, mut out) = (chunk, Vec::new(), Vec::new());
@@ -124,8 +135,8 @@ impl KernelMaps {
         }
     }
 
-    fn dump_by_key(&self, id: MapId) -> io::Result<Vec<(Bytes, Bytes)>> {
-        let mut out: Vec<(Bytes, Bytes)> = Vec::new();
+    fn dump_by_key(&self, id: MapId) -> io::Result<Vec<Element>> {
+        let mut out: Vec<Element> = Vec::new();
         let mut next = vec![0; id.spec().key_size as usize];
         loop {
             let last = out.last().map(|(key, _)| key.as_slice());
@@ -142,7 +153,7 @@ impl KernelMaps {
         }
     }
 
-    fn dump_array(&self, id: MapId) -> Result<Vec<(Bytes, Bytes)>, MapError> {
+    fn dump_array(&self, id: MapId) -> Result<Vec<Element>, MapError> {
         let size = self.map(id).size;
         let bytes = self.read_range(id, 0, size)?;
         let values = bytes.chunks_exact(id.spec().value_size as usize);
@@ -183,7 +194,7 @@ impl Backing for KernelMaps {
         }
     }
 
-    fn update(&self, map: MapId, elements: &[(Bytes, Bytes)]) -> Result<(), MapError> {
+    fn update(&self, map: MapId, elements: &[Element]) -> Result<(), MapError> {
         match (map.spec().kind, elements.len()) {
             (MapType::Hash | MapType::LruHash, 2..) => self.update_hash(map, elements),
             _ => elements.iter().try_for_each(|(key, value)| self.update_one(map, key, value)),
@@ -198,7 +209,7 @@ impl Backing for KernelMaps {
         }
     }
 
-    fn dump(&self, map: MapId, chunk: u32) -> Result<Vec<(Bytes, Bytes)>, MapError> {
+    fn dump(&self, map: MapId, chunk: u32) -> Result<Vec<Element>, MapError> {
         let listed = match map.spec().kind {
             MapType::Hash | MapType::LruHash => self.dump_hash(map, chunk),
             MapType::Array if self.map(map).memory.is_some() => return self.dump_array(map),

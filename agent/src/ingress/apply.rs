@@ -30,9 +30,7 @@ pub async fn apply(
     match action {
         Action::Pair(pair) => shape_pair(kernel, *pair).await,
         Action::Conf(conf) => kernel.write::<Conf>(&Edit::Set(0, *conf)),
-        Action::Forwarding => {
-            sysctl::ensure_forwarding().map(|_| ()).map_err(ApplyError::Sysctl)
-        }
+        Action::Forwarding => sysctl::ensure_forwarding().map(|_| ()).map_err(ApplyError::Sysctl),
         Action::LocalAddr(edit) => kernel.write::<LocalAddrs>(edit),
         Action::UplinkIface(edit) => kernel.write::<Ifaces>(edit),
         Action::Uplink(Edit::Set(index, name)) => {
@@ -89,9 +87,7 @@ fn drop_uplink(kernel: &Kernel, index: u32) -> Result<(), ApplyError> {
 
 fn hold(placeholders: &mut Placeholders, key: (u8, u16)) -> Result<(), ApplyError> {
     let protocol = if key.0 == 6 { "tcp" } else { "udp" };
-    placeholders
-        .hold(key)
-        .map_err(|source| ApplyError::PortTaken { port: key.1, protocol, source })
+    placeholders.hold(key).map_err(|source| ApplyError::PortTaken { port: key.1, protocol, source })
 }
 
 /// The journal remembers which ports are ours before the kernel has them: a crash in between

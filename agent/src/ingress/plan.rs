@@ -27,11 +27,9 @@ pub enum Action {
 impl Action {
     pub fn is_removal(&self) -> bool {
         match self {
-            Self::Pair(_)
-            | Self::Conf(_)
-            | Self::Forwarding
-            | Self::Hold(_)
-            | Self::Reserve(_) => false,
+            Self::Pair(_) | Self::Conf(_) | Self::Forwarding | Self::Hold(_) | Self::Reserve(_) => {
+                false
+            }
             Self::LetGo(_) => true,
             Self::LocalAddr(edit) => edit.is_removal(),
             Self::UplinkIface(edit) => edit.is_removal(),
@@ -169,8 +167,7 @@ mod tests {
     #[test]
     fn a_published_port_is_mapped_held_and_reserved() {
         let states = states();
-        let text: Vec<_> =
-            plan(&states[4], &states[0]).iter().map(ToString::to_string).collect();
+        let text: Vec<_> = plan(&states[4], &states[0]).iter().map(ToString::to_string).collect();
         expect![[r#"
             port set 30000/6 service=1 target=0
             placeholder set 30000/6

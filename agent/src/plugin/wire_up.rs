@@ -158,12 +158,13 @@ impl Plugin {
     fn endpoint(&self, call: &CreateEndpoint) -> Result<Endpoint, CallError> {
         let option = |key: &str| call.options.get(key).and_then(Value::as_str);
         let task = TaskId::from_text(option(TASK_OPTION).ok_or(CallError::NoTask)?);
-        let kind = match option(NETWORK_OPTION) {
-            Some(id) => network_kind(id),
-            None => self.journal.read().networks.get(&call.network_id).cloned().ok_or_else(
-                || CallError::UnknownNetwork { network: call.network_id.clone() },
-            )?,
-        };
+        let kind =
+            match option(NETWORK_OPTION) {
+                Some(id) => network_kind(id),
+                None => self.journal.read().networks.get(&call.network_id).cloned().ok_or_else(
+                    || CallError::UnknownNetwork { network: call.network_id.clone() },
+                )?,
+            };
         let text = &call.interface.address;
         let address: Ipv4Network =
             text.parse().map_err(|_| CallError::BadAddress { text: text.clone() })?;

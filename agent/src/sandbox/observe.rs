@@ -14,8 +14,7 @@ use crate::netlink::link::{Link, LinkKind};
 /// A map could not be read.
 pub fn observe(kernel: &Kernel) -> Result<State, MapError> {
     let ours = |link: &&Link| {
-        let named =
-            link.name.starts_with(OVERLAY_PREFIX) || link.name.starts_with(GATEWAY_PREFIX);
+        let named = link.name.starts_with(OVERLAY_PREFIX) || link.name.starts_with(GATEWAY_PREFIX);
         named && link.kind == LinkKind::Veth
     };
     let links = kernel.snapshot.links.values().filter(ours);
