@@ -7,7 +7,7 @@
 
 use std::net::Ipv4Addr;
 
-pub use crate::plain::{Be16, Be32, EnumLayout, Field, Layout, Plain};
+pub use crate::plain::{Be16, Be32, EnumLayout, Field, Layout, Plain, SlotRange};
 use crate::plain::{abi_enums, abi_structs, field_sum};
 
 abi_structs! {
@@ -480,30 +480,4 @@ pub const STAND_IN: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 2);
 pub const fn task_mac(addr: Ipv4Addr) -> [u8; 6] {
     let o = addr.octets();
     [0x02, 0x42, o[0], o[1], o[2], o[3]]
-}
-
-/// A range of slots with a debugging tag, packed into one word of [`Service`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SlotRange {
-    /// First slot.
-    pub base: u32,
-    /// Number of slots; 0 means no backend.
-    pub count: u16,
-    /// Counts rewrites, for debugging only.
-    pub tag: u16,
-}
-
-impl SlotRange {
-    /// Returns the word as BPF reads it.
-    #[must_use]
-    pub const fn pack(self) -> u64 {
-        (self.base as u64) | ((self.count as u64) << 32) | ((self.tag as u64) << 48)
-    }
-
-    /// Returns the range in a word.
-    #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "the shifts select exactly these bits")]
-    pub const fn unpack(word: u64) -> Self {
-        Self { base: word as u32, count: (word >> 32) as u16, tag: (word >> 48) as u16 }
-    }
 }

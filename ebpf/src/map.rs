@@ -114,6 +114,9 @@ pub trait TypedMap {
     type Value: Plain;
 }
 
+/// Key and value as bytes.
+pub type Element = (Vec<u8>, Vec<u8>);
+
 /// Byte-level access to all maps; object safe, implemented by the kernel and by the fake.
 ///
 /// Array elements always exist: `lookup` of one inside the range is never `None`, and `delete` of
@@ -122,11 +125,11 @@ pub trait Backing: Send + Sync {
     /// Returns the value of `key`.
     fn lookup(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, MapError>;
     /// Creates or replaces elements, in order; on error the earlier ones are written.
-    fn update(&self, map: MapId, elements: &[(Vec<u8>, Vec<u8>)]) -> Result<(), MapError>;
+    fn update(&self, map: MapId, elements: &[Element]) -> Result<(), MapError>;
     /// Removes `key`; false if it was not there.
     fn delete(&self, map: MapId, key: &[u8]) -> Result<bool, MapError>;
     /// Returns all elements, reading about `chunk` at a time and yielding the CPU in between.
-    fn dump(&self, map: MapId, chunk: u32) -> Result<Vec<(Vec<u8>, Vec<u8>)>, MapError>;
+    fn dump(&self, map: MapId, chunk: u32) -> Result<Vec<Element>, MapError>;
     /// Stores one aligned word of an array element so that BPF sees all earlier writes first.
     fn store_word(&self, map: MapId, index: u32, offset: u32, word: u64) -> Result<(), MapError>;
     /// Writes consecutive elements of an array.
@@ -210,7 +213,7 @@ impl Maps {
         Ok(out)
     }
 
-    /// Returns the sum over all CPUs of one element of a per-CPU map, as one value per CPU.
+    /// Returns one element of a per-CPU map: one value per CPU.
     ///
     /// # Errors
     /// `OutOfRange` beyond the map's size.
@@ -219,7 +222,7 @@ impl Maps {
         bytes.chunks(size_of::<M::Value>()).map(value::<M>).collect()
     }
 
-    /// Returns room of a map in elements.
+    /// Returns the number of elements a map has room for.
     #[must_use]
     pub fn capacity<M: TypedMap>(&self) -> u32 {
         self.0.capacity(M::ID)

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::map::{Backing, MapError, MapId, MapType, Maps};
+use crate::map::{Backing, Element, MapError, MapId, MapType, Maps};
 
 type Bytes = Vec<u8>;
 
@@ -123,7 +123,7 @@ impl Backing for MemoryMaps {
         Ok(state.get(map, key))
     }
 
-    fn update(&self, map: MapId, elements: &[(Bytes, Bytes)]) -> Result<(), MapError> {
+    fn update(&self, map: MapId, elements: &[Element]) -> Result<(), MapError> {
         let mut state = self.lock();
         elements.iter().try_for_each(|(key, value)| state.insert(map, key, value))
     }
@@ -139,7 +139,7 @@ impl Backing for MemoryMaps {
         Ok(state.maps.entry(map).or_default().remove(key).is_some())
     }
 
-    fn dump(&self, map: MapId, _chunk: u32) -> Result<Vec<(Bytes, Bytes)>, MapError> {
+    fn dump(&self, map: MapId, _chunk: u32) -> Result<Vec<Element>, MapError> {
         let state = self.lock();
         if is_array(map) {
             let keys = (0..state.size(map)).map(|i| i.to_ne_bytes().to_vec());

@@ -1,4 +1,4 @@
-//! Pure: byte order newtypes, the promise of a kernel layout, and the macros that write both the
+//! Pure: byte order newtypes, the packed slot range, the promise of a kernel layout, and the macros that write both the
 //! structs of `abi` and their descriptions for the layout test.
 
 use std::fmt;
@@ -124,6 +124,32 @@ unsafe impl Plain for u64 {}
 #[expect(unsafe_code, reason = "a transparent byte array")]
 // SAFETY: transparent over [u8; 4].
 unsafe impl Plain for Be32 {}
+
+/// A range of slots with a debugging tag, packed into one word of [`crate::abi::Service`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SlotRange {
+    /// First slot.
+    pub base: u32,
+    /// Number of slots; 0 means no backend.
+    pub count: u16,
+    /// Counts rewrites, for debugging only.
+    pub tag: u16,
+}
+
+impl SlotRange {
+    /// Returns the word as BPF reads it.
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        (self.base as u64) | ((self.count as u64) << 32) | ((self.tag as u64) << 48)
+    }
+
+    /// Returns the range in a word.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the shifts select exactly these bits")]
+    pub const fn unpack(word: u64) -> Self {
+        Self { base: word as u32, count: (word >> 32) as u16, tag: (word >> 48) as u16 }
+    }
+}
 
 /// One member of a struct: name, offset and size in bytes.
 pub type Field = (&'static str, usize, usize);

@@ -1,6 +1,8 @@
 //! The BTF of the compiled object against the Rust mirror: names, offsets, sizes, enums, maps.
 //! No privileges needed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::collections::BTreeMap;
 
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _};

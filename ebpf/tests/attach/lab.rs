@@ -8,9 +8,7 @@
 //! Both hosts use the same gateway addresses, strict rp_filter, empty neighbour tables.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsRawFd as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
@@ -18,18 +16,14 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recvfrom, sendto,
-    setsockopt, socket, sockopt,
-};
-use nix::sys::time::{TimeVal, TimeValLike as _};
 use swarmnet_ebpf::abi::*;
 use swarmnet_ebpf::map::*;
 use swarmnet_ebpf::program::{AttachMode, Dataplane, Hook, Options};
 use swarmnet_ebpf::{drops, netns};
 
+use crate::traffic::{DEADLINE, answer, call, echo};
+
 pub(crate) const OVERLAY: u32 = 4096;
-const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Namespaces of one test; removed when dropped.
 pub(crate) struct Lab {
@@ -59,8 +53,7 @@ pub(crate) const TASKS: [Task; 4] = [
     task(1, "t3", 5, 3, 1),
     task(1, "t4", 6, 4, 3),
 ];
-const NODES: [Ipv4Addr; 2] =
-    [Ipv4Addr::new(10, 20, 20, 100), Ipv4Addr::new(10, 20, 20, 110)];
+const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 20, 20, 100), Ipv4Addr::new(10, 20, 20, 110)];
 
 const fn task(host: usize, name: &'static str, overlay: u8, gateway: u8, lidx: u32) -> Task {
     Task {
@@ -146,12 +139,8 @@ impl Host {
     pub(crate) fn load(&self, mode: AttachMode) {
         self.run(move |plane| {
             *plane = None;
-            let options = Options {
-                bpffs: "/sys/fs/bpf".into(),
-                mode,
-                sizes: sizes(),
-                ..Options::default()
-            };
+            let options =
+                Options { bpffs: "/sys/fs/bpf".into(), mode, sizes: sizes(), ..Options::default() };
             *plane = Some(Dataplane::load(&options).unwrap_or_else(|e| panic!("{e:?}")));
         });
     }
@@ -214,9 +203,7 @@ impl Lab {
         for setting in ["ip_forward=1", "conf.all.rp_filter=1", "conf.default.rp_filter=1"] {
             must(&format!("ip netns exec {ns} sysctl -qw net.ipv4.{setting}"));
         }
-        must(&format!(
-            "ip -n {ns} link add swn-vx type vxlan external nolearning dstport 4789"
-        ));
+        must(&format!("ip -n {ns} link add swn-vx type vxlan external nolearning dstport 4789"));
         let vmac = mac(VMAC);
         must(&format!("ip -n {ns} link set swn-vx up"));
         must(&format!("ip -n {ns} link add swn-host type veth peer name swn-hostp"));
@@ -252,7 +239,8 @@ impl Lab {
                 "ip -n {h} link add {host_side} address {vmac} type veth peer name {task_side} \
                  address {address} netns {ns}"
             ));
-            must(&format!("ip -n {h} link set {host_side} up"));
+            // the same MTU on both sides: a veth drops what its other end could not receive
+            must(&format!("ip -n {h} link set {host_side} mtu 1450 up"));
             must(&format!("ip -n {ns} addr add {addr}/{bits} dev {task_side}"));
             must(&format!("ip -n {ns} link set {task_side} mtu 1450 up"));
         }
@@ -317,7 +305,12 @@ impl Lab {
 
     /// Sends `bytes` over TCP; returns the client as the server saw it, and the server as the
     /// client sees it.
-    pub(crate) fn tcp(&self, from: &str, to: &str, bytes: usize) -> Result<(String, String), String> {
+    pub(crate) fn tcp(
+        &self,
+        from: &str,
+        to: &str,
+        bytes: usize,
+    ) -> Result<(String, String), String> {
         let to: SocketAddr = to.parse().unwrap();
         let got = inside(&self.ns(from), move || call(to, bytes));
         let drops: Vec<String> = self.hosts.iter().map(Host::drops).collect();
@@ -459,53 +452,4 @@ fn place(maps: &Maps, task: &Task, here: bool, swo: u32, swg: u32) {
     let number: u32 = task.name[1..].parse().unwrap();
     maps.set::<Backends>(&(100 + number), &vip).unwrap();
     maps.set::<Backends>(&(200 + number), &mesh).unwrap();
-}
-
-fn answer(mut stream: TcpStream, peer: SocketAddr) {
-    let mut sink = Vec::new();
-    let read = stream.read_to_end(&mut sink).unwrap_or(0);
-    stream.write_all(format!("{} {read}", peer.ip()).as_bytes()).ok();
-    // As much back, so that both directions carry large segments.
-    stream.write_all(&sink).ok();
-}
-
-fn call(to: SocketAddr, bytes: usize) -> Result<(String, String), String> {
-    let text = |error: std::io::Error| error.to_string();
-    let mut stream = TcpStream::connect_timeout(&to, DEADLINE).map_err(text)?;
-    stream.set_read_timeout(Some(DEADLINE)).map_err(text)?;
-    stream.set_write_timeout(Some(DEADLINE)).map_err(text)?;
-    let seen = stream.peer_addr().map_err(text)?.to_string();
-    stream.write_all(&vec![b'x'; bytes]).map_err(text)?;
-    stream.shutdown(std::net::Shutdown::Write).map_err(text)?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).map_err(text)?;
-    let head = String::from_utf8_lossy(&answer[..answer.len().saturating_sub(bytes)]).into_owned();
-    match head.split_once(' ') {
-        Some((client, read)) if read == bytes.to_string() => Ok((client.to_owned(), seen)),
-        _ => Err(format!("answer {head:?} of {} bytes", answer.len())),
-    }
-}
-
-fn echo(to: Ipv4Addr, sequence: u8) -> bool {
-    let raw = (SockType::Raw, SockFlag::empty(), SockProtocol::Icmp);
-    let socket = socket(AddressFamily::Inet, raw.0, raw.1, raw.2).expect("a raw socket");
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::seconds(1)).unwrap();
-    // type 8, id 0x7777; the sum of the four words is 0xffff less the sequence number
-    let sum = !(0x0800_u16 + 0x7777 + u16::from(sequence));
-    let sum = sum.to_be_bytes();
-    let packet = [8, 0, sum[0], sum[1], 0x77, 0x77, 0, sequence];
-    let target = SockaddrIn::from(std::net::SocketAddrV4::new(to, 0));
-    if sendto(socket.as_raw_fd(), &packet, &target, MsgFlags::empty()).is_err() {
-        return false;
-    }
-    let mut buffer = [0; 256];
-    while let Ok((len, Some(peer))) =
-        recvfrom::<SockaddrIn>(socket.as_raw_fd(), &mut buffer)
-    {
-        let answer = buffer.get(20..len).unwrap_or_default();
-        if peer.ip() == to && answer.first() == Some(&0) && answer.get(4..8) == packet.get(4..8) {
-            return true;
-        }
-    }
-    false
 }

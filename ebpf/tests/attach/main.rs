@@ -1,7 +1,10 @@
 //! Real stacks: the programs on real devices, by tcx and by clsact, with TCP, UDP and ping.
 //! Needs root; everything happens in namespaces that the test creates and removes.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod lab;
+mod traffic;
 
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -37,8 +37,7 @@ struct Options {
 }
 
 fn options(tokens: &[&str]) -> Options {
-    let mut o =
-        Options { ttl: 64, len: 4, id: 7, flags: 0, fragment: 0, ip_options: false };
+    let mut o = Options { ttl: 64, len: 4, id: 7, flags: 0, fragment: 0, ip_options: false };
     for token in tokens {
         match token.split_once('=') {
             Some(("ttl", v)) => o.ttl = v.parse().unwrap(),

@@ -1,6 +1,7 @@
 //! Packet in → verdict, packet out, map changes, drop counter: every walk, through
 //! `BPF_PROG_TEST_RUN`. Needs root; each test has its own maps on its own bpffs.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 #![expect(clippy::cast_possible_truncation, reason = "lengths of test packets")]
 
 mod frame;

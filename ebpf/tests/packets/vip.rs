@@ -133,7 +133,8 @@ fn later_fragments_follow_the_first_one() {
 fn a_draining_backend_keeps_its_flows_and_gets_no_new_ones() {
     let world = World::new();
     world.vip_to(&[41]);
-    world.check("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 S => peer b: tcp 10.0.1.3:4000 > 10.0.1.4:80 S");
+    world
+        .check("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 S => peer b: tcp 10.0.1.3:4000 > 10.0.1.4:80 S");
     world.check("t: udp 10.0.1.3:4000 > 10.0.1.2:53 => peer b: udp 10.0.1.3:4000 > 10.0.1.4:53");
     world.vip_to(&[42]);
     world.vip_backend(41, "10.0.1.4", 0, B, BE_DRAINING);
@@ -231,7 +232,8 @@ fn timeouts_follow_the_state_of_both_halves() {
 fn one_evicted_half_is_made_again_for_the_same_backend() {
     let world = World::new();
     world.vip_to(&[41]);
-    world.check("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 S => peer b: tcp 10.0.1.3:4000 > 10.0.1.4:80 S");
+    world
+        .check("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 S => peer b: tcp 10.0.1.3:4000 > 10.0.1.4:80 S");
     let forward = *world.flows().keys().find(|k| k.dir == CT_VIP_FWD).unwrap();
     world.maps.delete::<Ct>(&forward).unwrap();
     world.check(
@@ -264,7 +266,8 @@ fn more_new_flows_than_the_budget_are_dropped_and_known_ones_are_not() {
     let verdicts: Vec<String> = (0..200).map(|i| world.step(&syn(4000 + i))).collect();
     assert!(verdicts.iter().any(|v| v == "drop CT_FLOOD"));
     assert!(verdicts.iter().filter(|v| v.starts_with("peer b")).count() >= 3);
-    world.check("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 A => peer b: tcp 10.0.1.3:4000 > 10.0.1.4:80 A");
+    world
+        .check("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 A => peer b: tcp 10.0.1.3:4000 > 10.0.1.4:80 A");
 }
 
 #[test]

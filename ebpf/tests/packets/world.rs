@@ -54,7 +54,7 @@ pub(crate) fn private_bpffs(dir: &Path) {
     mount(Some("bpf"), dir, Some("bpf"), MsFlags::empty(), None::<&str>).expect("a bpffs");
 }
 
-pub(crate) fn small_sizes() -> BTreeMap<MapId, u32> {
+pub(crate) fn small_sizes(flows: u32) -> BTreeMap<MapId, u32> {
     use MapId as M;
     [
         (M::Eps, 64),
@@ -62,7 +62,7 @@ pub(crate) fn small_sizes() -> BTreeMap<MapId, u32> {
         (M::Svc, 16),
         (M::Backends, 64),
         (M::MeshLocal, 64),
-        (M::Ct, 4096),
+        (M::Ct, flows),
         (M::Frags, 1024),
         (M::SockRev, 1024),
         (M::Lflags, 64),
@@ -74,11 +74,16 @@ pub(crate) fn small_sizes() -> BTreeMap<MapId, u32> {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::with_flows(4096)
+    }
+
+    /// A node whose flow table has room for `flows` entries.
+    pub(crate) fn with_flows(flows: u32) -> Self {
         let dir = tempfile::tempdir().unwrap();
         private_bpffs(dir.path());
         let options = Options {
             bpffs: dir.path().to_owned(),
-            sizes: small_sizes(),
+            sizes: small_sizes(flows),
             test: true,
             ..Options::default()
         };
