@@ -13,7 +13,7 @@ static __always_inline int gw_entry(struct __sk_buff *skb, const struct iface *i
 	__be32 dst = p->odst;
 
 	if (!bpf_map_lookup_elem(&local_addrs, &dst) || !find_port(p, &e))
-		return -1;
+		return PASS_ON;
 	__builtin_memcpy(e.mac, ifc->mac, 6);
 	return mesh_entry(skb, p, &e);
 }
@@ -49,7 +49,7 @@ static __noinline int gw_ip(struct __sk_buff *skb, const struct iface *ifc, stru
 		return v->flags & CT_LOCAL_ENTRY ? mesh_reply(skb, p, &k, v) :
 						   mesh_return(skb, p, &k, v);
 	rc = gw_entry(skb, ifc, p);
-	return rc >= 0 ? rc : gw_egress(skb, ifc, p);
+	return rc == PASS_ON ? gw_egress(skb, ifc, p) : rc;
 }
 
 SEC("classifier")

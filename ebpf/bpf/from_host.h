@@ -25,7 +25,7 @@ static __noinline int host_ip(struct __sk_buff *skb, const struct conf *c, const
 		return refuse(skb, &p, DROP_PORT_NO_BACKEND, 1);
 	__builtin_memcpy(e.mac, eth->src, 6);
 	rc = mesh_entry(skb, &p, &e);
-	if (rc == TC_ACT_OK) /* an ICMP error about no flow; there is no stack behind this device */
+	if (rc == PASS_ON) /* an ICMP error about no flow; there is no stack behind this device */
 		DROP(DROP_ICMP_BAD_INNER);
 	return rc;
 }

@@ -12,14 +12,14 @@ static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
 	__be32 dst;
 
 	if (parse(skb, &p))
-		return TC_ACT_OK;
+		return PASS_ON;
 	dst = p.odst;
 	if (!bpf_map_lookup_elem(&local_addrs, &dst))
-		return TC_ACT_OK;
+		return PASS_ON;
 	if (p.frag == FRAG_LATER && frag_ports(&p, VNI_HOST))
-		return TC_ACT_OK;
+		return PASS_ON;
 	if (!find_port(&p, &e))
-		return TC_ACT_OK;
+		return PASS_ON;
 	if (p.frag == FRAG_FIRST)
 		frag_ports(&p, VNI_HOST);
 	__builtin_memcpy(e.mac, eth->src, 6);
@@ -34,7 +34,7 @@ int sn_from_uplink(struct __sk_buff *skb)
 	start(skb);
 	if (skb->pkt_type != PKT_HOST || load_ether(skb, &eth) || is_vlan(skb, &eth) ||
 	    eth.proto != bpf_htons(ETH_P_IP))
-		return TC_ACT_OK;
+		return PASS_ON;
 	return uplink_ip(skb, &eth);
 }
 

@@ -219,7 +219,7 @@ CHECKED_ONCE int mesh_entry(struct __sk_buff *skb, struct pkt *p, const struct e
 		DROP(DROP_TTL_EXPIRED);
 	rc = entry_flow(p, e, &x, &h);
 	if (rc == DROP_ICMP_BAD_INNER)
-		return TC_ACT_OK; /* about a connection of this host itself */
+		return PASS_ON; /* about a connection of this host itself */
 	if (rc == DROP_PORT_NO_BACKEND)
 		count_flow(e->svc, 1);
 	if (rc == DROP_PORT_NO_BACKEND || rc == DROP_ENDPOINT_GONE)

@@ -22,6 +22,8 @@
 #define CHECKED_ONCE __attribute__((noinline))
 
 #define L3 ETH_HLEN
+/* Not ours: programs of other tools behind us see it too (TC_ACT_OK would end their chain). */
+#define PASS_ON TC_ACT_UNSPEC
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

@@ -14,7 +14,7 @@ use crate::sys;
 /// What a program did with a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// `TC_ACT_*`: 0 pass, 2 drop, 7 redirect.
+    /// `TC_ACT_*`: 0 or -1 pass, 2 drop, 7 redirect.
     pub verdict: u32,
     /// The frame afterwards.
     pub frame: Vec<u8>,

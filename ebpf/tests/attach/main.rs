@@ -12,8 +12,8 @@ use std::path::Path;
 use lab::{Lab, OVERLAY};
 use swarmnet_ebpf::abi::*;
 use swarmnet_ebpf::map::*;
-use swarmnet_ebpf::netns;
-use swarmnet_ebpf::program::{AttachMode, Hook, Via};
+use swarmnet_ebpf::program::{AttachMode, Dataplane, Hook, Options, Via};
+use swarmnet_ebpf::{drops, netns};
 
 const BULK: usize = 3_000_000;
 
@@ -214,4 +214,48 @@ fn sockets_are_balanced_without_touching_packets_and_others_are_left_alone() {
     assert!(reverse.values().all(|v| v.port != Be16::new(80) || v.svc == 1));
     assert!(lab.tcp("c", "127.0.0.1:30000", 10).is_err(), "another namespace is not ours");
     lab.hosts[0].run(|plane| plane.as_ref().expect("loaded").detach_cgroup().unwrap());
+}
+
+#[test]
+fn a_pinned_map_of_another_size_is_kept_and_a_foreign_one_is_refused() {
+    let lab = Lab::new("p", AttachMode::Auto);
+    let (asked, error) = lab.hosts[0].run(|plane| {
+        let bpffs = Path::new("/sys/fs/bpf").to_owned();
+        let sizes = [(MapId::Ct, 16_384)].into();
+        let options = Options { bpffs, sizes, ..Options::default() };
+        let again = Dataplane::load(&options).unwrap();
+        let asked = again.other_sizes().to_vec();
+        let pins = plane.as_ref().expect("loaded").pins().clone();
+        std::fs::remove_file(pins.map(MapId::Peers)).unwrap();
+        std::fs::rename(pins.map(MapId::Nodes), pins.map(MapId::Peers)).unwrap();
+        let error = Dataplane::load(&options).map(|_| ()).unwrap_err();
+        (asked, std::error::Error::source(&error).map(ToString::to_string))
+    });
+    assert!(asked.contains(&(MapId::Ct, 8192)), "{asked:?}");
+    let error = error.expect("a cause");
+    assert!(error.contains("maps/peers has type 2, expected 1"), "{error}");
+}
+
+#[test]
+fn another_tools_filter_still_sees_what_is_not_ours() {
+    let lab = Lab::new("o", AttachMode::Tcx);
+    let host = &lab.hosts[0];
+    let index = host.ifindex("wan0");
+    // The other tool: a clsact filter behind our tcx program, with maps of its own.
+    let seen = host.run(move |_| {
+        let bpffs = Path::new("/sys/fs/bpf/other").to_owned();
+        let mode = AttachMode::Clsact;
+        let options = Options { bpffs, mode, ..Options::default() };
+        let other = Dataplane::load(&options).unwrap();
+        other.attach(Hook::Uplink, "wan0", index).unwrap();
+        let maps = other.maps();
+        maps.set::<LocalAddrs>(&Be32::new(Ipv4Addr::new(10, 20, 20, 100)), &index).unwrap();
+        let key = PortKey { port: Be16::new(31000), proto: 6, ..PortKey::default() };
+        maps.set::<Ports>(&key, &Port::default()).unwrap();
+        maps
+    });
+    assert!(lab.tcp("c", "10.20.20.100:31000", 1).is_err());
+    let counts = drops::counts(&seen).unwrap();
+    assert_eq!(counts.len(), 1);
+    assert_eq!(counts[0].reason.number, DROP_PORT_NO_BACKEND);
 }

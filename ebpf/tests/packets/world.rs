@@ -295,8 +295,9 @@ impl World {
             .collect();
         let reason = counted.join("+");
         match outcome.verdict {
-            0 if outcome.frame == frame && reason.is_empty() => "pass".to_owned(),
-            0 => format!("pass CHANGED {reason}: {}", frame::text(&outcome.frame)),
+            // TC_ACT_OK on our own devices, TC_ACT_UNSPEC where others may listen
+            0 | u32::MAX if outcome.frame == frame && reason.is_empty() => "pass".to_owned(),
+            0 | u32::MAX => format!("pass CHANGED {reason}: {}", frame::text(&outcome.frame)),
             2 => format!("drop {reason}"),
             7 => self.redirect(&outcome.out, &outcome.frame, &reason),
             other => format!("verdict {other}"),
