@@ -65,9 +65,18 @@ impl LocalState {
     /// # Errors
     /// `Read` or `Damaged`.
     pub fn view(&self, node_id: &NodeId) -> Result<NodeView, LocalError> {
+        let own = self.last_view()?.filter(|(node, _)| node == node_id);
+        Ok(own.map(|(_, view)| view).unwrap_or_default())
+    }
+
+    /// Returns the last view on disk and whose it is: names for `swarmnet debug` while the daemon is
+    /// down.
+    ///
+    /// # Errors
+    /// `Read` or `Damaged`.
+    pub fn last_view(&self) -> Result<Option<(NodeId, NodeView)>, LocalError> {
         let stored: Option<StoredView> = self.read("view.json")?;
-        let own = stored.filter(|stored| stored.node_id == *node_id);
-        Ok(own.into_iter().flat_map(|stored| stored.items).collect())
+        Ok(stored.map(|stored| (stored.node_id, stored.items.into_iter().collect())))
     }
 
     /// Returns the last view with the node it was told to, whichever node that is.

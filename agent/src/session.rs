@@ -96,6 +96,8 @@ pub struct Sessions {
     assignment: Assignment,
     generations: Mutex<GenerationMap>,
     description: NodeDescription,
+    /// The manager that failed last is tried last.
+    failed: Option<String>,
 }
 
 impl Sessions {
@@ -106,6 +108,7 @@ impl Sessions {
             assignment: Assignment::stored(stored),
             generations: Mutex::default(),
             description: NodeDescription::default(),
+            failed: None,
         }
     }
 
@@ -141,6 +144,7 @@ impl Sessions {
             let mut established = false;
             let Err(error) = self.session(&addr, &mut established).await;
             let text = format!("{addr}: {error}");
+            self.failed = Some(addr.clone());
             if established {
                 info!(manager = addr, %error, "session ended");
                 self.parts.problem.send_replace(Some(text));
@@ -161,6 +165,8 @@ impl Sessions {
                 addresses.push(addr.clone());
             }
         }
+        // Stable: the others keep their order.
+        addresses.sort_by_key(|addr| self.failed.as_ref() == Some(addr));
         addresses
     }
 

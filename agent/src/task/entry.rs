@@ -26,6 +26,8 @@ pub(super) struct Entry {
     /// Present while a worker has the task.
     working: Option<CancellationToken>,
     wake_at: Option<Instant>,
+    /// Seen by its label while a worker had the task.
+    found: Option<String>,
     backoff: Backoff,
 }
 
@@ -40,6 +42,7 @@ impl Entry {
             dirty: true,
             working: None,
             wake_at: None,
+            found: None,
             backoff: Backoff::new(RETRY_WAITS.0, RETRY_WAITS.1, seed(task_id.as_str())),
         }
     }
@@ -49,6 +52,23 @@ impl Entry {
         let mut entry = Self::new(task_id, None);
         entry.memory.container = Some(container);
         entry
+    }
+
+    /// The engine has this container of the task, under whatever name.
+    pub(super) fn found(&mut self, container: String) {
+        self.found = Some(container);
+        if self.working.is_none() {
+            self.take_found();
+        }
+    }
+
+    /// A worker looks for the container by name; one that was renamed is known by its label only.
+    fn take_found(&mut self) {
+        let found = self.found.take();
+        if self.memory.container.is_none() && found.is_some() {
+            self.memory.container = found;
+            self.touch();
+        }
     }
 
     /// Takes the present assignment; `None`: it is no longer assigned.
@@ -113,6 +133,7 @@ impl Entry {
     pub(super) fn end(&mut self, done: Done) {
         self.working = None;
         self.memory = done.memory;
+        self.take_found();
         let wait = match done.next {
             Next::Retry => Some(self.backoff.next_wait()),
             Next::After(wait) => Some(wait),

@@ -225,13 +225,16 @@ impl Runner {
     }
 
     fn take_found(&mut self, containers: BTreeMap<String, TaskId>) {
-        // Before the first full view, nothing is known to be a stray.
         self.searched |= self.complete;
-        let strays = containers.into_iter().filter(|_| self.complete);
-        for (container, task) in strays {
-            if !self.entries.contains_key(&task) {
-                info!(task.id = %task, container, "container without a task");
-                self.entries.insert(task.clone(), Entry::stray(&task, container));
+        for (container, task) in containers {
+            match self.entries.get_mut(&task) {
+                Some(entry) => entry.found(container),
+                // Before the first full view, nothing is known to be a stray.
+                None if !self.complete => {}
+                None => {
+                    info!(task.id = %task, container, "container without a task");
+                    self.entries.insert(task.clone(), Entry::stray(&task, container));
+                }
             }
         }
     }

@@ -298,3 +298,19 @@ async fn an_engine_that_goes_away_and_comes_back_is_picked_up() {
     node.reaches(1, TaskState::Running).await;
     node.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_container_renamed_by_hand_does_not_outlive_its_task() {
+    let engine = Arc::new(FakeEngine::new());
+    engine.add_stray("renamed", &id(1), "n1");
+    let mut node = node(&engine);
+    let mut ended = web(1, DesiredState::Shutdown);
+    ended.task.status.state = TaskState::Failed;
+    node.tell([ended], true);
+    node.pass(60).await;
+    assert_eq!(engine.show(), "renamed exited \n");
+    node.tell([], true);
+    node.is_idle().await;
+    assert_eq!(engine.show(), "");
+    node.end().await;
+}
