@@ -30,8 +30,11 @@ struct Engine {
 
 /// Runs a test on a thread of its own, inside a new host.
 pub(crate) fn on_a_new_host<T: Future<Output = ()>>(test: impl FnOnce(Host) -> T + Send + 'static) {
+    // Outlives the thread and its mounts: only then can the directory be removed.
+    let parent = tempfile::Builder::new().prefix("swn-agent-").tempdir().unwrap();
+    let path = parent.path().to_owned();
     let run = move || {
-        let host = Host::new();
+        let host = Host::new(&path);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(test(host));
     };
@@ -41,7 +44,7 @@ pub(crate) fn on_a_new_host<T: Future<Output = ()>>(test: impl FnOnce(Host) -> T
 }
 
 impl Host {
-    fn new() -> Self {
+    fn new(parent: &Path) -> Self {
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("namespaces need root");
         let nothing: Option<&str> = None;
         let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
@@ -51,7 +54,7 @@ impl Host {
         let flags = MsFlags::empty();
         mount(Some("none"), "/run/netns", Some("tmpfs"), flags, nothing).unwrap();
         mount(Some("none"), "/run/docker", Some("tmpfs"), flags, nothing).unwrap();
-        let directory = tempfile::Builder::new().prefix("swn-agent-").tempdir().unwrap();
+        let directory = tempfile::tempdir_in(parent).unwrap();
         let host = Self { directory, engine: None };
         std::fs::create_dir(host.bpffs()).unwrap();
         mount(Some("none"), &host.bpffs(), Some("bpf"), flags, nothing).unwrap();
