@@ -80,10 +80,10 @@ mod tests {
         };
         let mut tables = Tables::default();
         tables.nodes.insert(id.clone(), Arc::new(node));
-        match plan(&tables, &[(id, seen)].into()).pop()? {
-            Change::SetNodeStatus { status, .. } => Some((status.state, status.message)),
-            other => panic!("unexpected {other:?}"),
-        }
+        let Change::SetNodeStatus { status, .. } = plan(&tables, &[(id, seen)].into()).pop()? else {
+            panic!("only statuses are written")
+        };
+        Some((status.state, status.message))
     }
 
     #[test]

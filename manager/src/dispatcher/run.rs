@@ -75,7 +75,9 @@ pub async fn run(
         writes: JoinSet::new(),
     };
     loop {
-        let wake_at = dispatcher.pass(&tables.borrow_and_update().clone(), Instant::now());
+        // A statement of its own: the borrow is a read lock, and `pass` reads the store again.
+        let snapshot = tables.borrow_and_update().clone();
+        let wake_at = dispatcher.pass(&snapshot, Instant::now());
         tokio::select! {
             biased;
             () = cancel.cancelled() => return,
