@@ -1,6 +1,8 @@
 //! The data plane against a real Docker Engine: containers wired by the plugin protocol, reached
 //! through overlay, VIP and published port, on a host of their own.
 
+#![expect(clippy::unwrap_used, reason = "a test ends with a panic")]
+
 #[path = "support/mod.rs"]
 mod support;
 

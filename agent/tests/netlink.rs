@@ -1,5 +1,7 @@
 //! Links, routes, neighbours and the nft table against the real kernel, in namespaces of their own.
 
+#![expect(clippy::unwrap_used, reason = "a test ends with a panic")]
+
 #[path = "support/mod.rs"]
 mod support;
 

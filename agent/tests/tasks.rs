@@ -1,6 +1,8 @@
 //! Tasks on a real Docker Engine with the real data plane: every way a task can go, the restart of
 //! the agent, and what is left afterwards.
 
+#![expect(clippy::unwrap_used, reason = "a test ends with a panic")]
+
 #[path = "support/mod.rs"]
 mod support;
 
