@@ -80,9 +80,9 @@ fn message(route: HostRoute) -> RouteMessage {
 }
 
 fn output(message: &RouteMessage) -> Option<u32> {
-    message.attributes.iter().find_map(|attribute| match attribute {
-        RouteAttribute::Oif(index) => Some(*index),
-        _ => None,
+    message.attributes.iter().find_map(|attribute| {
+        let RouteAttribute::Oif(index) = attribute else { return None };
+        Some(*index)
     })
 }
 
