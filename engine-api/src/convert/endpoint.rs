@@ -84,19 +84,18 @@ pub(crate) fn ports(ports: &[PortSpec]) -> Value {
 }
 
 fn render_port(port: &PortSpec) -> Value {
-    let mut value = json!({
-        "Protocol": port.protocol.as_str(),
-        "TargetPort": port.target_port,
-        "PublishMode": match port.mode {
-            PublishMode::Ingress => "ingress",
-            PublishMode::Host => "host",
-        },
-    });
+    let mut value = json!({});
     if !port.name.is_empty() {
         value["Name"] = json!(port.name);
     }
+    value["Protocol"] = json!(port.protocol.as_str());
+    value["TargetPort"] = json!(port.target_port);
     if port.published_port != 0 {
         value["PublishedPort"] = json!(port.published_port);
     }
+    value["PublishMode"] = json!(match port.mode {
+        PublishMode::Ingress => "ingress",
+        PublishMode::Host => "host",
+    });
     value
 }

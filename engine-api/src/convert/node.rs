@@ -47,7 +47,7 @@ pub(crate) fn node(node: &Node, raft: &RaftView, tls: &TlsInfo) -> Value {
             "Availability": node.spec.availability.as_str(),
         },
         "Description": description(node.description.as_ref(), tls),
-        "Status": {"State": node.status.state.as_str(), "Addr": node.status.addr.to_string()},
+        "Status": {"State": node.status.state.as_str()},
     });
     if let Some(name) = &node.spec.name {
         value["Spec"]["Name"] = json!(name);
@@ -55,12 +55,14 @@ pub(crate) fn node(node: &Node, raft: &RaftView, tls: &TlsInfo) -> Value {
     if !node.status.message.is_empty() {
         value["Status"]["Message"] = json!(node.status.message);
     }
+    value["Status"]["Addr"] = json!(node.status.addr.to_string());
     if let Some(member) = &node.manager {
-        value["ManagerStatus"] =
-            json!({"Reachability": reachability(node, raft), "Addr": member.addr});
+        value["ManagerStatus"] = json!({});
         if raft.leader.as_ref() == Some(&node.id) {
             value["ManagerStatus"]["Leader"] = json!(true);
         }
+        value["ManagerStatus"]["Reachability"] = json!(reachability(node, raft));
+        value["ManagerStatus"]["Addr"] = json!(member.addr);
     }
     value
 }

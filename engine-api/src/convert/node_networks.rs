@@ -12,7 +12,8 @@ pub(crate) fn rewrite(container: &mut Value, local: &LocalNetworks) {
         for (name, endpoint) in engine {
             add(networks, name, endpoint, local);
         }
-        first = networks.keys().next().cloned();
+        let swarm = |name: &&String| local.networks.iter().any(|network| network.name == **name);
+        first = networks.keys().find(swarm).or_else(|| networks.keys().next()).cloned();
     }
     let Some(mode) = container["HostConfig"]["NetworkMode"].as_str() else { return };
     if local.is_gateway(mode) {
@@ -102,7 +103,7 @@ mod tests {
         assert_eq!(
             container,
             json!({
-                "HostConfig": {"NetworkMode": "bridge"},
+                "HostConfig": {"NetworkMode": "dca-overlay"},
                 "NetworkSettings": {"Networks": {
                     "bridge": {"NetworkID": "b"},
                     "dca-overlay":

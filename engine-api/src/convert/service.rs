@@ -98,11 +98,11 @@ pub(crate) fn service(service: &Service, with_defaults: bool) -> Value {
         "CreatedAt": service.created_at.to_string(),
         "UpdatedAt": service.updated_at.to_string(),
         "Spec": render_spec(&service.spec, with_defaults),
-        "Endpoint": endpoint::endpoint(service.endpoint.as_ref()),
     });
     if let Some(previous) = &service.previous_spec {
         value["PreviousSpec"] = render_spec(previous, with_defaults);
     }
+    value["Endpoint"] = endpoint::endpoint(service.endpoint.as_ref());
     if let Some(status) = &service.update_status {
         value["UpdateStatus"] = update_status(status);
     }
@@ -145,11 +145,11 @@ fn update_status(status: &UpdateStatus) -> Value {
     let mut value = json!({
         "State": status.state.as_str(),
         "StartedAt": status.started_at.to_string(),
-        "Message": status.message,
     });
     if let Some(completed) = status.completed_at {
         value["CompletedAt"] = json!(completed.to_string());
     }
+    value["Message"] = json!(status.message);
     value
 }
 

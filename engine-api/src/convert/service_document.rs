@@ -46,7 +46,7 @@ pub(crate) fn gate(document: &mut Value, version: ApiVersion) {
             paths.iter().for_each(|path| strip(document, path));
         }
     }
-    let old_place = document.as_object_mut().and_then(|spec| spec.remove("Networks"));
+    let old_place = document.as_object_mut().and_then(|spec| spec.shift_remove("Networks"));
     if let Some(networks) = old_place.filter(|_| version < ApiVersion::new(1, 44)) {
         let template = member(document, TASK);
         let empty = template["Networks"].as_array().is_none_or(Vec::is_empty);

@@ -140,7 +140,14 @@ pub(crate) fn cluster_with_tokens(of: &Cluster) -> Value {
 
 /// The spec as written, what is in force, and Docker's values where this version has no setting.
 fn render_spec(spec: &ClusterSpec) -> Value {
-    let mut value: Value = serde_json::from_str(&spec.document.0).unwrap_or_else(|_| json!({}));
+    let written: Value = serde_json::from_str(&spec.document.0).unwrap_or_else(|_| json!({}));
+    let mut value = json!({"Name": "default", "Labels": spec.labels});
+    for name in ["Orchestration", "Raft", "Dispatcher", "CAConfig", "TaskDefaults"] {
+        *member(&mut value, name) = written.get(name).cloned().unwrap_or_else(|| json!({}));
+    }
+    for (name, other) in written.as_object().into_iter().flatten() {
+        set_default(&mut value, name, other.clone());
+    }
     let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
     member(&mut value, "Orchestration")["TaskHistoryRetentionLimit"] =
         json!(spec.task_history_limit);
@@ -156,10 +163,7 @@ fn render_spec(spec: &ClusterSpec) -> Value {
             raft[name] = json!(default);
         }
     }
-    member(&mut value, "TaskDefaults");
     set_default(member(&mut value, "EncryptionConfig"), "AutoLockManagers", false);
-    value["Name"] = json!("default");
-    value["Labels"] = json!(spec.labels);
     value
 }
 

@@ -18,8 +18,6 @@ pub(crate) fn task(task: &Task, tables: &Tables) -> Value {
         "Labels": {},
         "Spec": spec(task),
         "ServiceID": task.service_id,
-        "Status": status(&task.status),
-        "DesiredState": task.desired_state.as_str(),
     });
     if task.slot != 0 {
         value["Slot"] = json!(task.slot);
@@ -27,6 +25,8 @@ pub(crate) fn task(task: &Task, tables: &Tables) -> Value {
     if let Some(node) = &task.node_id {
         value["NodeID"] = json!(node);
     }
+    value["Status"] = status(&task.status);
+    value["DesiredState"] = json!(task.desired_state.as_str());
     if !task.attachments.is_empty() {
         let attachments = task.attachments.iter();
         value["NetworksAttachments"] = attachments.map(|of| attachment(of, tables)).collect();
@@ -44,15 +44,10 @@ fn spec(task: &Task) -> Value {
 }
 
 fn status(status: &TaskStatus) -> Value {
-    let mut ports = json!({});
-    if !status.ports.is_empty() {
-        ports["Ports"] = endpoint::ports(&status.ports);
-    }
     let mut value = json!({
         "Timestamp": status.timestamp.to_string(),
         "State": status.state.as_str(),
         "Message": status.message,
-        "PortStatus": ports,
     });
     if let Some(error) = &status.err {
         value["Err"] = json!(error);
@@ -63,6 +58,10 @@ fn status(status: &TaskStatus) -> Value {
             "PID": container.pid,
             "ExitCode": container.exit_code,
         });
+    }
+    value["PortStatus"] = json!({});
+    if !status.ports.is_empty() {
+        value["PortStatus"]["Ports"] = endpoint::ports(&status.ports);
     }
     value
 }

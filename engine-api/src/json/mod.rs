@@ -74,7 +74,7 @@ pub(crate) fn set_default(value: &mut Value, name: &str, default: impl Into<Valu
 pub(crate) fn strip(value: &mut Value, path: &str) {
     match path.split_once('.') {
         None => {
-            value.as_object_mut().map(|map| map.remove(path));
+            value.as_object_mut().map(|map| map.shift_remove(path));
         }
         Some((head, rest)) => match head.strip_suffix("[]") {
             Some(list) => {

@@ -151,7 +151,7 @@ fn insert(
     read: impl FnOnce(Raw) -> Result<Value, ApiError>,
 ) -> Result<(), ApiError> {
     if raw == Raw::Plain(Value::Null) {
-        map.remove(&key);
+        map.shift_remove(&key);
     } else {
         map.insert(key, read(raw)?);
     }
