@@ -142,10 +142,19 @@ impl Engine {
         let (status, bytes) =
             timeout(ENGINE_ANSWER, answer).await.map_err(|_| self.too_slow())??;
         match serde_json::from_slice::<Value>(&bytes) {
-            Ok(value) if status.is_success() => Ok(value),
-            Ok(value) => Err(refusal(status, &value)),
+            Ok(value) if !status.is_success() => Err(refusal(status, &value)),
+            Ok(value) => Ok(value),
             Err(_) => Err(self.unreadable()),
         }
+    }
+
+    /// As [`Self::get_json_at`] for an answer that is going to be completed.
+    ///
+    /// # Errors
+    /// As [`Self::get_json`], and 503 for anything but an object.
+    pub(crate) async fn get_object(&self, path: String) -> Result<Value, ApiError> {
+        let value = self.get_json_at(path).await?;
+        if value.is_object() { Ok(value) } else { Err(self.unreadable()) }
     }
 
     /// Reads an answer that swarmnet is going to rewrite.

@@ -7,7 +7,8 @@ use crate::control_plane::{LocalNetwork, LocalNetworks};
 /// Rewrites one container, of a list or of an inspection.
 pub(crate) fn rewrite(container: &mut Value, local: &LocalNetworks) {
     let mut first = None;
-    if let Some(networks) = container["NetworkSettings"]["Networks"].as_object_mut() {
+    let networks = container.pointer_mut("/NetworkSettings/Networks");
+    if let Some(networks) = networks.and_then(Value::as_object_mut) {
         let engine = std::mem::take(networks);
         for (name, endpoint) in engine {
             add(networks, name, endpoint, local);
@@ -113,6 +114,11 @@ mod tests {
         );
         let mut other = json!({"HostConfig": {"NetworkMode": "host"}, "x": 1});
         rewrite(&mut other, &local());
-        assert_eq!(other["HostConfig"]["NetworkMode"], "host");
+        assert_eq!(other, json!({"HostConfig": {"NetworkMode": "host"}, "x": 1}));
+        for odd in [json!("text"), json!(null), json!({"NetworkSettings": []})] {
+            let mut same = odd.clone();
+            rewrite(&mut same, &local());
+            assert_eq!(same, odd);
+        }
     }
 }

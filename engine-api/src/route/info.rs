@@ -48,7 +48,8 @@ fn swarm_header(node: &LocalNode) -> &'static str {
 /// The engine's version, with what this API speaks and who serves it.
 pub(crate) async fn version(x: Exchange) -> Answer {
     let announced = x.app.announced();
-    let mut version = x.app.engine.get_json("/version").await?;
+    let engine_version = x.app.engine.version_for(x.version);
+    let mut version = x.app.engine.get_object(format!("/v{engine_version}/version")).await?;
     version["ApiVersion"] = json!(announced.to_string());
     version["MinAPIVersion"] = json!(LOWEST.to_string());
     let ours = json!({
@@ -56,14 +57,16 @@ pub(crate) async fn version(x: Exchange) -> Answer {
         "Version": x.app.swarmnet_version,
         "Details": {"ApiVersion": announced.to_string(), "MinAPIVersion": LOWEST.to_string()},
     });
-    for component in version["Components"].as_array_mut().into_iter().flatten() {
+    let components = version.get_mut("Components").and_then(Value::as_array_mut);
+    for component in components.into_iter().flatten() {
         let engine = component["Name"] == "Engine";
-        if let Some(details) = component.get_mut("Details").filter(|_| engine) {
+        let details = component.get_mut("Details").filter(|details| details.is_object());
+        if let Some(details) = details.filter(|_| engine) {
             details["ApiVersion"] = json!(announced.to_string());
             details["MinAPIVersion"] = json!(LOWEST.to_string());
         }
     }
-    match version["Components"].as_array_mut() {
+    match version.get_mut("Components").and_then(Value::as_array_mut) {
         Some(components) => components.push(ours),
         None => version["Components"] = json!([ours]),
     }
@@ -73,7 +76,7 @@ pub(crate) async fn version(x: Exchange) -> Answer {
 /// The engine's info with this node's swarm in place of the engine's own.
 pub(crate) async fn info(x: Exchange) -> Answer {
     let engine_version = x.app.engine.version_for(x.version);
-    let mut info = x.app.engine.get_json_at(format!("/v{engine_version}/info")).await?;
+    let mut info = x.app.engine.get_object(format!("/v{engine_version}/info")).await?;
     let (swarm, warnings) = swarm_block(&x.app).await;
     info["Swarm"] = swarm;
     if !warnings.is_empty() {
@@ -81,7 +84,8 @@ pub(crate) async fn info(x: Exchange) -> Answer {
         all.extend(warnings.into_iter().map(Value::from));
         info["Warnings"] = Value::Array(all);
     }
-    if let Some(drivers) = info["Plugins"]["Network"].as_array_mut() {
+    let drivers = info.pointer_mut("/Plugins/Network");
+    if let Some(drivers) = drivers.and_then(Value::as_array_mut) {
         drivers.retain(|driver| driver != PLUGIN_DRIVER);
         if !drivers.iter().any(|driver| driver == "overlay") {
             drivers.push(json!("overlay"));
