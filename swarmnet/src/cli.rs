@@ -88,7 +88,7 @@ pub(crate) struct DaemonArgs {
     /// How programs are put on devices [default: auto]
     #[arg(long, value_name = "MODE", env = "SWARMNET_ATTACH_MODE")]
     pub(crate) attach_mode: Option<AttachMode>,
-    /// Log filter, such as `info` or `warn,swarmnet_agent=debug` [default: info]
+    /// Log filter, such as `info` or `warn,swarmnet_agent=debug` [default: info,openraft=warn]
     #[arg(long, value_name = "FILTER", env = "SWARMNET_LOG")]
     pub(crate) log: Option<String>,
     /// Form of log lines [default: text]

@@ -14,7 +14,8 @@ const DEFAULT_ENGINE: &str = "unix:///var/run/docker.sock";
 const DEFAULT_STATE_DIR: &str = "/var/lib/swarmnet";
 const DEFAULT_PLUGIN_SOCKET: &str = "/run/docker/plugins/swarmnet.sock";
 const DEFAULT_BPFFS: &str = "/sys/fs/bpf";
-const DEFAULT_LOG: &str = "info";
+/// openraft tells every step at `info`; what matters of it is logged by `manager::raft`.
+const DEFAULT_LOG: &str = "info,openraft=warn";
 
 /// Keys of the file; the flags without dashes in front.
 const KEYS: [&str; 8] =

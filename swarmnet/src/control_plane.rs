@@ -25,14 +25,19 @@ impl NodeControl {
         Self { requests, status }
     }
 
+    /// Returns a copy: a borrow is a lock, and must not be held while others are read.
+    fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
     /// Returns the manager on this node.
     ///
     /// # Errors
     /// Docker's text for why there is none.
     fn manager(&self) -> Result<Arc<Manager>, CallError> {
-        let status = self.status.borrow();
-        if let Some(manager) = &status.manager {
-            return Ok(Arc::clone(manager));
+        let status = self.status();
+        if let Some(manager) = status.manager {
+            return Ok(manager);
         }
         Err(match (status.local.state, status.role) {
             (LocalState::Active, Some(Role::Manager)) => texts::manager_not_ready(),
@@ -55,12 +60,10 @@ impl NodeControl {
 #[async_trait]
 impl ControlPlane for NodeControl {
     fn local_node(&self) -> LocalNode {
-        let status = self.status.borrow();
-        let mut local = status.local.clone();
-        if let Some(heard) = &status.managers
-            && !heard.borrow().is_empty()
-        {
-            local.managers.clone_from(&heard.borrow());
+        let Status { mut local, managers, .. } = self.status();
+        let heard = managers.map(|heard| heard.borrow().clone()).unwrap_or_default();
+        if !heard.is_empty() {
+            local.managers = heard;
         }
         local
     }
@@ -97,7 +100,6 @@ impl ControlPlane for NodeControl {
     }
 
     fn local_networks(&self) -> LocalNetworks {
-        let status = self.status.borrow();
-        status.agent.as_ref().map(|agent| agent.local_networks()).unwrap_or_default()
+        self.status().agent.map(|agent| agent.local_networks()).unwrap_or_default()
     }
 }

@@ -39,8 +39,20 @@ mod sockets;
 mod telemetry;
 mod texts;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
-fn main() -> std::process::ExitCode {
-    command::run(cli::Cli::parse())
+/// Status of a command line that cannot be understood, as with docker.
+const WRONG_USAGE: u8 = 125;
+
+fn main() -> ExitCode {
+    match cli::Cli::try_parse() {
+        Ok(cli) => command::run(cli),
+        Err(error) => {
+            // Help and version come this way too; a closed output is the reader's wish.
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
 }

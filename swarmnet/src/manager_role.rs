@@ -43,10 +43,10 @@ impl ManagerRole {
         &self.manager
     }
 
-    /// Ends the sessions, then the manager.
+    /// Ends the port and the manager together: the port's open streams end with the manager.
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        while self.serving.join_next().await.is_some() {}
-        self.manager.stop().await;
+        let serving = async { while self.serving.join_next().await.is_some() {} };
+        tokio::join!(serving, self.manager.stop());
     }
 }

@@ -1,28 +1,32 @@
-//! `swarmnet debug …`: the agent reads, this prints.
+//! `swarmnet debug …`: read-only views of this node's data plane; they work without the daemon.
+
+mod drops;
+mod ingress;
+mod lb;
+mod overlay;
 
 use std::fmt::Display;
-use std::io::Write as _;
+use std::io::{Write, stdout};
 
 use serde::Serialize;
-use swarmnet_agent::debug::{drops, ingress, lb, overlay};
 
 use crate::cli::{DebugView, Output, ViewArgs};
 
-/// Reads the view from the pinned maps and prints it; the daemon may be dead.
 pub(super) fn run(view: &DebugView) -> anyhow::Result<()> {
     match view {
-        DebugView::Lb(args) => print(args, &lb::view(&args.bpffs, &args.state_dir)?),
-        DebugView::Overlay(args) => print(args, &overlay::view(&args.bpffs, &args.state_dir)?),
-        DebugView::Ingress(args) => print(args, &ingress::view(&args.bpffs, &args.state_dir)?),
-        DebugView::Drops(args) => print(args, &drops::view(&args.bpffs, &args.state_dir)?),
+        DebugView::Lb(args) => lb::run(args),
+        DebugView::Overlay(args) => overlay::run(args),
+        DebugView::Ingress(args) => ingress::run(args),
+        DebugView::Drops(args) => drops::run(args),
     }
 }
 
-fn print<T: Display + Serialize>(args: &ViewArgs, view: &T) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    match args.output {
-        Output::Table => write!(out, "{view}")?,
-        Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(view)?)?,
-    }
+/// Prints the view as the user wants it.
+fn print(view: &(impl Display + Serialize), args: &ViewArgs) -> anyhow::Result<()> {
+    let text = match args.output {
+        Output::Table => view.to_string(),
+        Output::Json => serde_json::to_string_pretty(view)?,
+    };
+    writeln!(stdout(), "{}", text.trim_end())?;
     Ok(())
 }
