@@ -54,9 +54,6 @@ mod tests {
     #[test]
     fn a_bad_document_names_its_field() {
         let error = decode::<ViewUpdate>("view_update", b"{").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "field view_update of the message is not valid"
-        );
+        assert_eq!(error.to_string(), "field view_update of the message is not valid");
     }
 }

@@ -11,7 +11,7 @@ use crate::agents::remove_from_engine;
 use crate::config::Config;
 use crate::daemon::start_plane;
 use crate::identity::IdentityFiles;
-use crate::sockets::Sockets;
+use crate::sockets::take_over_plugin;
 
 /// Removes task containers, networks, devices, programs, pins and rules.
 ///
@@ -19,8 +19,7 @@ use crate::sockets::Sockets;
 /// What could not be removed.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     // The engine asks the plugin while it removes networks, so it must answer.
-    let Sockets { plugin, api } = Sockets::open(&config)?;
-    drop(api);
+    let plugin = take_over_plugin(&config)?;
     let plane = start_plane(&config, plugin).await?;
     let engine = remove_from_engine(&config.engine, own_id(&config).as_ref()).await;
     let removed = plane.remove_all().await;

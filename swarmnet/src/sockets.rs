@@ -60,6 +60,19 @@ impl Sockets {
     }
 }
 
+/// Listens for the plugin in place of a supervisor whose daemon is gone for good. The caller holds the
+/// lock of the state directory, so no daemon of this node serves the socket.
+///
+/// # Errors
+/// A file in the way that is no socket.
+pub(crate) fn take_over_plugin(config: &Config) -> anyhow::Result<UnixListener> {
+    let path = &config.plugin_socket;
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+    }
+    listener(bind(path, PLUGIN_MODE, None)?)
+}
+
 fn listener(listener: StdListener) -> anyhow::Result<UnixListener> {
     listener.set_nonblocking(true)?;
     Ok(UnixListener::from_std(listener)?)

@@ -62,9 +62,7 @@ impl TlsContext {
             current: ArcSwap::from_pointee(Current::new(identity)?),
             removed: ArcSwap::default(),
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// Uses another certificate for every connection made from now on.
@@ -105,9 +103,7 @@ impl TlsContext {
     /// is not in `roles`, or a removed node.
     pub fn require<T>(&self, request: &Request<T>, roles: &[Role]) -> Result<PeerIdentity, Status> {
         let Some(peer) = request.extensions().get::<PeerIdentity>() else {
-            return Err(Status::unauthenticated(
-                "this call needs a node certificate",
-            ));
+            return Err(Status::unauthenticated("this call needs a node certificate"));
         };
         if peer.cluster_id != self.shared.current.load().own.cluster_id {
             return Err(Status::permission_denied(format!(

@@ -56,9 +56,7 @@ impl PeerIdentity {
         let role = [Role::Worker, Role::Manager]
             .into_iter()
             .find(|role| role.organizational_unit() == unit)
-            .ok_or_else(|| BadSubject::UnknownRole {
-                unit: unit.to_owned(),
-            })?;
+            .ok_or_else(|| BadSubject::UnknownRole { unit: unit.to_owned() })?;
         Ok(Self {
             node_id: NodeId::from_text(one("CN", subject.iter_common_name())?),
             role,
@@ -72,11 +70,9 @@ fn one<'a>(
     mut values: impl Iterator<Item = &'a AttributeTypeAndValue<'a>>,
 ) -> Result<&'a str, BadSubject> {
     match (values.next(), values.next()) {
-        (Some(value), None) => value
-            .as_str()
-            .ok()
-            .filter(|text| !text.is_empty())
-            .ok_or(BadSubject::NotOne { part }),
+        (Some(value), None) => {
+            value.as_str().ok().filter(|text| !text.is_empty()).ok_or(BadSubject::NotOne { part })
+        }
         (None, _) | (Some(_), Some(_)) => Err(BadSubject::NotOne { part }),
     }
 }

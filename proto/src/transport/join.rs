@@ -25,15 +25,9 @@ const ROOT_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     #[error("cannot connect to {addr}: {source}")]
-    Unreachable {
-        addr: String,
-        source: std::io::Error,
-    },
+    Unreachable { addr: String, source: std::io::Error },
     #[error("{addr} does not answer as a swarm manager: {status}")]
-    NoManager {
-        addr: String,
-        status: Box<tonic::Status>,
-    },
+    NoManager { addr: String, status: Box<tonic::Status> },
     #[error("remote CA does not match fingerprint")]
     Fingerprint,
     #[error("the root certificate cannot be used")]
@@ -50,16 +44,10 @@ pub async fn fetch_root(addr: &str, expected: RootDigest) -> Result<String, Join
     // Connected once by hand, so that a refused connection is told apart from a refused call.
     connect(addr, Arc::clone(&config))
         .await
-        .map_err(|source| JoinError::Unreachable {
-            addr: addr.to_owned(),
-            source,
-        })?;
+        .map_err(|source| JoinError::Unreachable { addr: addr.to_owned(), source })?;
     let mut client = CaClient::new(lazy_channel(addr, move || Arc::clone(&config)))
         .max_decoding_message_size(ROOT_BYTES_MAX);
-    let refused = |status| JoinError::NoManager {
-        addr: addr.to_owned(),
-        status: Box::new(status),
-    };
+    let refused = |status| JoinError::NoManager { addr: addr.to_owned(), status: Box::new(status) };
     let response = tokio::time::timeout(GET_ROOT_TIMEOUT, client.get_root(GetRootRequest {}))
         .await
         .map_err(|_| refused(tonic::Status::deadline_exceeded("no answer in 5 s")))?
@@ -121,12 +109,7 @@ impl ServerCertVerifier for AnyServer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -135,12 +118,7 @@ impl ServerCertVerifier for AnyServer {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -33,9 +33,7 @@ impl Eq for RootDigest {}
 
 /// Returns the certificates of a bundle, in order; `None` if a block cannot be decoded.
 pub(super) fn certificates(bundle: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    CertificateDer::pem_slice_iter(bundle)
-        .collect::<Result<_, _>>()
-        .ok()
+    CertificateDer::pem_slice_iter(bundle).collect::<Result<_, _>>().ok()
 }
 
 /// Returns the bundle with nothing but its certificates: no headers, no text between blocks, lines
@@ -66,11 +64,7 @@ mod tests {
 
     fn root() -> String {
         let key = rcgen::KeyPair::generate().unwrap();
-        rcgen::CertificateParams::new(vec![])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap()
-            .pem()
+        rcgen::CertificateParams::new(vec![]).unwrap().self_signed(&key).unwrap().pem()
     }
 
     #[test]
@@ -88,10 +82,7 @@ mod tests {
     fn a_second_certificate_changes_the_digest() {
         let (first, second) = (root(), root());
         let both = format!("{first}{second}");
-        assert_ne!(
-            RootDigest::of_bundle(first.as_bytes()),
-            RootDigest::of_bundle(both.as_bytes())
-        );
+        assert_ne!(RootDigest::of_bundle(first.as_bytes()), RootDigest::of_bundle(both.as_bytes()));
     }
 
     #[test]

@@ -167,15 +167,8 @@ impl Acceptor {
         stranger: OwnedSemaphorePermit,
     ) -> Option<PeerStream> {
         let _ = tls.get_ref().0.set_nodelay(true);
-        let shown = tls
-            .get_ref()
-            .1
-            .peer_certificates()
-            .and_then(|chain| chain.first());
-        let identity = match shown
-            .map(|der| PeerIdentity::from_certificate(der))
-            .transpose()
-        {
+        let shown = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let identity = match shown.map(|der| PeerIdentity::from_certificate(der)).transpose() {
             Ok(identity) => identity,
             Err(error) => {
                 tracing::warn!(%addr, %error, "certificate names no node");

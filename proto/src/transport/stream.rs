@@ -49,12 +49,7 @@ impl PeerStream {
                 None => stop.cancelled().await,
             }
         });
-        Self {
-            tls,
-            peer,
-            end,
-            _permit: permit,
-        }
+        Self { tls, peer, end, _permit: permit }
     }
 }
 

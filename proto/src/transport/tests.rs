@@ -30,16 +30,11 @@ impl Root {
     fn new() -> Self {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "swarm-ca");
+        params.distinguished_name.push(DnType::CommonName, "swarm-ca");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
+        Self { pem, issuer: Issuer::new(params, key) }
     }
 
     fn issue(&self, node: &str, units: &[&str], cluster: &str) -> NodeIdentity {
@@ -48,19 +43,14 @@ impl Root {
         let mut name = rcgen::DistinguishedName::new();
         name.push(DnType::CommonName, node);
         // rcgen keeps one value per type; the same OID as a custom type is another one to it.
-        let types = [
-            DnType::OrganizationalUnitName,
-            DnType::CustomDnType(vec![2, 5, 4, 11]),
-        ];
+        let types = [DnType::OrganizationalUnitName, DnType::CustomDnType(vec![2, 5, 4, 11])];
         for (unit, kind) in units.iter().zip(types) {
             name.push(kind, *unit);
         }
         name.push(DnType::OrganizationName, cluster);
         params.distinguished_name = name;
-        params.subject_alt_names = units
-            .iter()
-            .map(|unit| SanType::DnsName((*unit).try_into().unwrap()))
-            .collect();
+        params.subject_alt_names =
+            units.iter().map(|unit| SanType::DnsName((*unit).try_into().unwrap())).collect();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         NodeIdentity {
             certificate_pem: certificate.pem(),
@@ -97,10 +87,7 @@ impl Ca for TestCa {
     ) -> Result<Response<IssueResponse>, Status> {
         let peer = self.tls.require(&request, &[Role::Manager])?;
         let node_id = peer.node_id.to_string();
-        Ok(Response::new(IssueResponse {
-            node_id,
-            ..IssueResponse::default()
-        }))
+        Ok(Response::new(IssueResponse { node_id, ..IssueResponse::default() }))
     }
 }
 
@@ -120,12 +107,7 @@ impl TestServer {
         let mut tasks = JoinSet::new();
         let (context, token) = (tls.clone(), stop.clone());
         tasks.spawn(async move { serve(listener, context, routes, token).await.unwrap() });
-        Self {
-            addr,
-            tls,
-            stop,
-            tasks,
-        }
+        Self { addr, tls, stop, tasks }
     }
 
     fn addr(&self) -> String {
@@ -135,9 +117,7 @@ impl TestServer {
 
 async fn who_am_i(channel: Channel) -> Result<String, Status> {
     let call = async move { CaClient::new(channel).issue(IssueRequest::default()).await };
-    let response = tokio::time::timeout(Duration::from_secs(5), call)
-        .await
-        .unwrap()?;
+    let response = tokio::time::timeout(Duration::from_secs(5), call).await.unwrap()?;
     Ok(response.into_inner().node_id)
 }
 
@@ -163,14 +143,8 @@ async fn a_caller_without_certificate_gets_the_root_and_nothing_else() {
     let root = Root::new();
     let server = TestServer::start(root.context("m1", Role::Manager)).await;
     let channel = channel_to_pinned_root(&server.addr(), &root.pem).unwrap();
-    CaClient::new(channel.clone())
-        .get_root(GetRootRequest {})
-        .await
-        .unwrap();
-    assert_eq!(
-        who_am_i(channel).await.unwrap_err().code(),
-        Code::Unauthenticated
-    );
+    CaClient::new(channel.clone()).get_root(GetRootRequest {}).await.unwrap();
+    assert_eq!(who_am_i(channel).await.unwrap_err().code(), Code::Unauthenticated);
 }
 
 #[tokio::test]
@@ -181,13 +155,8 @@ async fn a_certificate_of_a_foreign_root_is_refused() {
     // The stranger believes our root, so that its own certificate is what fails.
     identity.root_ca_pem = ours.pem.clone();
     let stranger = TlsContext::new(&identity).unwrap();
-    let status = who_am_i(stranger.channel(&server.addr()))
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(status.code(), Code::Unavailable | Code::Unknown),
-        "{status}"
-    );
+    let status = who_am_i(stranger.channel(&server.addr())).await.unwrap_err();
+    assert!(matches!(status.code(), Code::Unavailable | Code::Unknown), "{status}");
     // And a server of a foreign root is not talked to.
     let client = theirs.context("m2", Role::Manager);
     let status = who_am_i(client.channel(&server.addr())).await.unwrap_err();
@@ -218,13 +187,8 @@ async fn a_removed_node_is_refused_on_its_open_connection() {
     let server = TestServer::start(root.context("m1", Role::Manager)).await;
     let channel = root.context("m2", Role::Manager).channel(&server.addr());
     who_am_i(channel.clone()).await.unwrap();
-    server
-        .tls
-        .set_removed(BTreeSet::from([NodeId::from_text("m2")]));
-    assert_eq!(
-        who_am_i(channel).await.unwrap_err().code(),
-        Code::PermissionDenied
-    );
+    server.tls.set_removed(BTreeSet::from([NodeId::from_text("m2")]));
+    assert_eq!(who_am_i(channel).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
 #[tokio::test]
@@ -245,9 +209,7 @@ async fn a_renewed_certificate_is_used_by_existing_channels() {
     let client = root.context("n1", Role::Worker);
     let channel = client.channel(&first.addr());
     assert!(who_am_i(channel.clone()).await.is_err());
-    client
-        .replace(&root.issue("n1", &["swarm-manager"], "c1"))
-        .unwrap();
+    client.replace(&root.issue("n1", &["swarm-manager"], "c1")).unwrap();
     assert_eq!(client.role(), Role::Manager);
     assert_eq!(client.cluster_id(), ClusterId::from_text("c1"));
     assert_eq!(who_am_i(client.channel(&first.addr())).await.unwrap(), "n1");
@@ -260,9 +222,7 @@ async fn a_joiner_pins_the_root_by_its_digest() {
     let digest = RootDigest::of_bundle(root.pem.as_bytes()).unwrap();
     let fetched = fetch_root(&server.addr(), digest).await.unwrap();
     assert_eq!(RootDigest::of_bundle(fetched.as_bytes()), Some(digest));
-    let error = fetch_root(&server.addr(), RootDigest([7; 32]))
-        .await
-        .unwrap_err();
+    let error = fetch_root(&server.addr(), RootDigest([7; 32])).await.unwrap_err();
     assert!(matches!(error, JoinError::Fingerprint), "{error}");
 }
 
@@ -286,10 +246,7 @@ async fn the_server_ends_after_its_stop_although_clients_stay_connected() {
     server.stop.cancel();
     let ended = tokio::time::timeout(Duration::from_secs(5), server.tasks.join_next()).await;
     ended.unwrap().unwrap().unwrap();
-    assert_eq!(
-        who_am_i(channel).await.unwrap_err().code(),
-        Code::Unavailable
-    );
+    assert_eq!(who_am_i(channel).await.unwrap_err().code(), Code::Unavailable);
     drop(silent);
 }
 
@@ -298,13 +255,7 @@ fn a_key_that_does_not_fit_is_refused() {
     let root = Root::new();
     let mut identity = root.issue("m1", &["swarm-manager"], "c1");
     identity.key_pem = root.issue("m2", &["swarm-manager"], "c1").key_pem;
-    assert!(matches!(
-        TlsContext::new(&identity),
-        Err(IdentityError::Mismatch(_))
-    ));
+    assert!(matches!(TlsContext::new(&identity), Err(IdentityError::Mismatch(_))));
     identity.key_pem = SecretText::new("");
-    assert!(matches!(
-        TlsContext::new(&identity),
-        Err(IdentityError::Key)
-    ));
+    assert!(matches!(TlsContext::new(&identity), Err(IdentityError::Key)));
 }
