@@ -173,6 +173,8 @@ impl Dispatcher {
         let mut seen = BTreeMap::new();
         for node_id in tables.nodes.keys() {
             let state = if let Some(connected) = self.connected.get(node_id) {
+                // The next wait begins when this session ends, not when the node first joined.
+                self.awaited.remove(node_id);
                 Seen::Alive { addr: connected.session.addr }
             } else if self.lost.contains(node_id) {
                 Seen::Lost

@@ -236,3 +236,24 @@ async fn a_node_without_heartbeats_is_down_and_with_a_session_ready_again() {
     world.node_state("n1", NodeState::Ready).await;
     world.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_restarts_is_not_down_before_its_heartbeats_are_missed() {
+    let world = World::start();
+    world.propose(vec![Change::CreateNode(Box::new(node("n1")))]).await;
+    let agent = world.open("n1").await;
+    world.node_state("n1", NodeState::Ready).await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        world.applied("n1", &agent).await;
+    }
+    drop(agent);
+    // Something to tell the node, so that the broken stream is noticed at once.
+    world.propose(vec![Change::CreateNode(Box::new(node("n2")))]).await;
+    let mut tables = world.store.watch();
+    let is_down = |t: &Arc<Tables>| t.nodes[&node_id("n1")].status.state == NodeState::Down;
+    let early = timeout(Duration::from_secs(10), tables.wait_for(is_down)).await;
+    assert!(early.is_err(), "a restart of ten seconds moves no task");
+    world.node_state("n1", NodeState::Down).await;
+    world.stop().await;
+}
