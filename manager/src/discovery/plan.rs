@@ -7,8 +7,8 @@ use swarmnet_model::view::{
     AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem, Settings,
 };
 use swarmnet_model::{
-    Item, ItemKey, Network, NetworkId, NodeId, NodeState, NodeView, PublishMode, Service,
-    ServiceId, Tables, Task, TaskId, TaskState,
+    Item, ItemKey, Network, NetworkId, Node, NodeId, NodeState, NodeView, PublishMode, Service,
+    ServiceId, Tables, Task, TaskId, TaskState, Timestamp,
 };
 
 /// Driver option that sets the MTU of a network.
@@ -65,8 +65,17 @@ impl<'a> NodeViews<'a> {
         Some((ItemKey::Settings, Item::Settings(settings)))
     }
 
+    /// One peer per address: a host that left and joined again is listed twice until its old entry
+    /// is removed, and the address belongs to the node that uses it now.
     fn peers(&self) -> impl Iterator<Item = (ItemKey, Item)> {
-        self.tables.nodes.values().filter(|node| !node.status.addr.is_unspecified()).map(|node| {
+        let mut by_addr: BTreeMap<_, &Arc<Node>> = BTreeMap::new();
+        for node in self.tables.nodes.values().filter(|n| !n.status.addr.is_unspecified()) {
+            let holder = by_addr.entry(node.status.addr).or_insert(node);
+            if claim(node) > claim(holder) {
+                *holder = node;
+            }
+        }
+        by_addr.into_values().map(|node| {
             let peer = Peer {
                 node_id: node.id.clone(),
                 hostname: node.hostname().to_owned(),
@@ -132,6 +141,11 @@ impl<'a> NodeViews<'a> {
             _ => BackendState::Placed,
         }
     }
+}
+
+/// How good a node's claim to its address is: not down, then the youngest.
+fn claim(node: &Node) -> (bool, Timestamp, &NodeId) {
+    (node.status.state != NodeState::Down, node.created_at, &node.id)
 }
 
 fn network_item(network: &Network) -> NetworkItem {

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
 use swarmnet_model::{
-    Attachment, ContainerSpec, DesiredState, EndpointSpec, NetworkSpec, Node, NodeSpec, NodeStatus,
+    Attachment, ContainerSpec, DesiredState, EndpointSpec, NetworkSpec, NodeSpec, NodeStatus,
     PortSpec, Protocol, Role, ServiceEndpoint, ServiceMode, ServiceSpec, Subnet, TaskSpec,
-    TaskStatus, Timestamp, Version, Vip, Vni,
+    TaskStatus, Version, Vip, Vni,
 };
 
 use super::*;
@@ -265,6 +265,21 @@ fn a_removed_service_loses_its_ports_at_once() {
             peer n2 10.20.20.2
             backend web.1 on n1 Draining attachments=0
             task web.1
+        "#]],
+    );
+}
+
+#[test]
+fn an_address_belongs_to_the_node_that_uses_it_now() {
+    let mut world = World::new();
+    world.node("n0", 2, NodeState::Ready);
+    let rejoined = world.0.nodes.get_mut(&NodeId::from_text("n0")).unwrap();
+    Arc::make_mut(rejoined).created_at = Timestamp(5);
+    world.check(
+        "n1",
+        expect![[r#"
+            peer n0 10.20.20.2
+            peer n1 10.20.20.1
         "#]],
     );
 }
