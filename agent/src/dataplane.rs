@@ -89,6 +89,8 @@ pub enum DataPlaneError {
     Cookie(#[source] std::io::Error),
     #[error("loading the eBPF programs")]
     Load(#[from] LoadError),
+    #[error("reading the kernel's state: {reason}")]
+    Unreadable { reason: String },
     #[error("taking the data plane down: {reason}")]
     Teardown { reason: String },
     #[error("the data plane has stopped")]
@@ -225,6 +227,18 @@ impl DataPlane {
         if let Err(error) = self.inner.journal.update(|journal| journal.gateways.remove(task)) {
             tracing::warn!(%error, task.id = %task, "writing the plugin journal");
         }
+    }
+
+    /// Returns what the next pass would change, as text; nothing if the kernel is right.
+    ///
+    /// # Errors
+    /// `Unreadable` if the kernel could not be read, `Stopped` after [`Self::shutdown`].
+    pub async fn pending(&self) -> Result<Vec<String>, DataPlaneError> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Pending { reply };
+        self.inner.commands.send(command).await.map_err(|_| DataPlaneError::Stopped)?;
+        let pending = answer.await.map_err(|_| DataPlaneError::Stopped)?;
+        pending.map_err(|reason| DataPlaneError::Unreadable { reason })
     }
 
     /// Stops loops and server; the kernel's state stays, packets keep flowing.

@@ -62,8 +62,8 @@ pub struct Passes {
     pub(crate) mtu: watch::Sender<u32>,
     /// The maps in use, for the sweeper of flows.
     pub(crate) maps: watch::Sender<Option<Maps>>,
-    /// Last failure that was logged: the same one is not logged again every few seconds.
-    pub(crate) reported: Option<String>,
+    /// Failures that were logged: the same one is not logged again every few seconds.
+    pub(crate) reported: BTreeSet<String>,
 }
 
 impl Passes {
@@ -113,7 +113,7 @@ impl Passes {
             cookies: BTreeMap::new(),
             firewall,
             mtu,
-            reported: None,
+            reported: BTreeSet::new(),
         })
     }
 
@@ -176,6 +176,18 @@ impl Passes {
         Ok(plans.first_unsettled().map(|action| format!("still to do: {action}")))
     }
 
+    /// Returns what a pass would do now, without doing it.
+    ///
+    /// # Errors
+    /// Something could not be read.
+    pub async fn pending(&mut self, told: &Told) -> Result<Vec<String>, String> {
+        let plane = self.loaded().await?;
+        let kernel = Kernel::read(&self.netlink, &plane).await.map_err(|e| chain(&e))?;
+        let inputs = self.inputs(told, &kernel);
+        let plans = Plans::make(&inputs, &kernel, &self.placeholders).map_err(|e| chain(&e))?;
+        Ok(plans.in_order().iter().map(ToString::to_string).collect())
+    }
+
     fn inputs(&self, told: &Told, kernel: &Kernel) -> Inputs {
         Inputs {
             node_id: told.node_id.clone(),
@@ -209,21 +221,19 @@ impl Passes {
 
     fn warn_once(&mut self, action: &impl Display, error: &ApplyError) {
         let text = chain(error);
-        if self.reported.as_ref() != Some(&text) {
+        if self.reported.insert(text.clone()) {
             tracing::warn!(%action, error = %text, "a published port is used by another program");
-            self.reported = Some(text);
         }
     }
 
     fn report(&mut self, outcome: &Outcome) {
         if let Some(failure) = &outcome.failed
-            && self.reported.as_ref() != Some(failure)
+            && self.reported.insert(failure.clone())
         {
             tracing::warn!(error = %failure, "the data plane is not as desired, trying again");
-            self.reported = Some(failure.clone());
         }
-        if outcome.settled && outcome.failed.is_none() && self.placeholders.conflicts().is_empty() {
-            self.reported = None;
+        if outcome.settled && self.placeholders.conflicts().is_empty() {
+            self.reported.clear();
         }
     }
 

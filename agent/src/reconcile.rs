@@ -42,6 +42,8 @@ pub enum Command {
     Join { endpoint: String, sandbox: PathBuf, reply: oneshot::Sender<Result<(), CallError>> },
     /// Unwire an endpoint; answered once its device is gone.
     Leave { endpoint: String, reply: oneshot::Sender<()> },
+    /// Say what a pass would do now; nothing outside a swarm.
+    Pending { reply: oneshot::Sender<Result<Vec<String>, String>> },
     /// Take everything down; answered with what could not be removed.
     RemoveAll { reply: oneshot::Sender<Result<(), String>> },
 }
@@ -110,6 +112,13 @@ async fn handle(passes: &mut Passes, told: Option<&Told>, command: Command) {
         Command::Leave { endpoint, reply } => {
             passes.leave(&endpoint).await;
             let _ = reply.send(());
+        }
+        Command::Pending { reply } => {
+            let pending = match told {
+                Some(told) => passes.pending(told).await,
+                None => Ok(Vec::new()),
+            };
+            let _ = reply.send(pending);
         }
         Command::RemoveAll { reply } => {
             let _ = reply.send(passes.remove_all().await);

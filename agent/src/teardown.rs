@@ -64,10 +64,7 @@ pub async fn remove_everything(
     failures
 }
 
-async fn detach_uplinks(
-    netlink: &Arc<Netlink>,
-    plane: &Arc<Dataplane>,
-) -> Result<(), ApplyError> {
+async fn detach_uplinks(netlink: &Arc<Netlink>, plane: &Arc<Dataplane>) -> Result<(), ApplyError> {
     let kernel = Kernel::read(netlink, plane).await?;
     for link in kernel.snapshot.links.values() {
         if kernel.has_program(Hook::Uplink, link.index) {

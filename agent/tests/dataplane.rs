@@ -238,6 +238,8 @@ async fn wired_containers_answer(mut host: Host, attach: Attach) {
     let inside = Arc::clone(&host);
     beside(move || check_inside(&inside)).await;
     beside(check_outside).await;
+    assert_eq!(plane.pending().await.unwrap(), Vec::<String>::new(), "a right state is left alone");
+    damage_is_repaired(&plane).await;
     let before = devices();
     plane.shutdown().await;
     beside(check_outside).await;
@@ -246,6 +248,23 @@ async fn wired_containers_answer(mut host: Host, attach: Attach) {
     assert_eq!(devices(), before, "a restart touches no device");
     beside(check_outside).await;
     drain_and_leave(&host, &plane, view, &tasks).await;
+}
+
+/// Others change our things: the next look finds it, and the pass after it has nothing to do.
+async fn damage_is_repaired(plane: &DataPlane) {
+    let name = devices().into_iter().find(|name| name.starts_with("swg")).unwrap();
+    run("ip", &["route", "del", "172.31.240.1/32"]);
+    run("ip", &["link", "set", &name, "down"]);
+    run("ip", &["link", "add", "swo0dead000", "type", "veth", "peer", "name", "swp0dead000"]);
+    let pending = plane.pending().await.unwrap();
+    assert!(pending.iter().any(|text| text.contains("host side remove \"swo0dead000\"")));
+    assert!(pending.iter().any(|text| text.contains(&format!("host side set \"{name}\""))));
+    let end = std::time::Instant::now() + support::DEADLINE;
+    while !plane.pending().await.unwrap().is_empty() {
+        assert!(std::time::Instant::now() < end, "{:?}", plane.pending().await);
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(!devices().contains(&"swo0dead000".to_owned()), "strays are removed");
 }
 
 fn check_inside(host: &Host) {

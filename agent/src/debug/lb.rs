@@ -208,3 +208,44 @@ impl fmt::Display for LbView {
         table::write(f, &header, &rows)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use swarmnet_ebpf::abi::{BE_MESH, Backend, Be16, Port, PortKey, SVC_USED, Service, SlotRange};
+    use swarmnet_ebpf::map::Svc;
+    use swarmnet_ebpf::memory::MemoryMaps;
+    use swarmnet_model::{NodeView, ServiceId};
+
+    #[test]
+    fn shares_are_counted_from_the_slots_in_use() {
+        let maps = MemoryMaps::new().maps();
+        for id in [1, 2] {
+            let backend = Backend { kind: BE_MESH, state: BE_ACTIVE, ..Backend::default() };
+            maps.set::<Backends>(&id, &backend).unwrap();
+        }
+        maps.write_slots(8, &[1, 2, 2, 2]).unwrap();
+        let mg = SlotRange { base: 8, count: 4, tag: 0 }.pack();
+        maps.set::<Svc>(&1, &Service { mg, flags: SVC_USED, ..Service::default() }).unwrap();
+        let key = PortKey { port: Be16::new(30_000), proto: 6, ..PortKey::default() };
+        let port = Port { svc: 1, target_port: Be16::new(80), flags: 0 };
+        maps.set::<Ports>(&key, &port).unwrap();
+        let mut evidence = Evidence {
+            maps,
+            node_id: None,
+            view: NodeView::new(),
+            numbers: Default::default(),
+            journal: Default::default(),
+            conflicts: Vec::new(),
+        };
+        evidence.numbers.last_service = 1;
+        evidence.numbers.services.insert(ServiceKey::Mesh(ServiceId::from_text("web")), 1);
+        expect![[r#"
+            SERVICE  FRONTEND       TASK       NODE    ADDRESS  STATE   SHARE  FLOWS  NEW FLOWS  BYTES
+            web      30000->80/tcp  backend 1  node 0  0.0.0.0  active  25.0%  0      0          0
+                                    backend 2  node 0  0.0.0.0  active  75.0%  0
+        "#]]
+        .assert_eq(&of(&evidence).unwrap().to_string());
+    }
+}

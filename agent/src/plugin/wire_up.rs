@@ -315,3 +315,68 @@ fn parse_mac(text: &str) -> Option<Mac> {
         text.split(':').map(|part| u8::from_str_radix(part, 16).ok()).collect();
     Mac::try_from(bytes?).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    fn endpoint(network: NetworkKind, address: &str) -> Endpoint {
+        let address: Ipv4Network = address.parse().unwrap();
+        Endpoint {
+            network,
+            task: TaskId::from_text("t"),
+            address,
+            vni: 4097,
+            internal: false,
+            mac: task_mac(address.ip()),
+            mtu: 1450,
+            lidx: 1,
+            sandbox: None,
+        }
+    }
+
+    #[test]
+    fn a_pool_names_its_network_and_wants_no_gateway() {
+        let body = br#"{"AddressSpace":"swlocal","Pool":"10.0.60.0/24","SubPool":"",
+            "Options":{"swarmnet.network":"net60"},"V6":false}"#;
+        expect![[r#"{"Data":{"com.docker.network.gateway":"0.0.0.0/24"},"Pool":"10.0.60.0/24","PoolID":"net60|10.0.60.0/24"}"#]]
+            .assert_eq(&request_pool(&parse(body).unwrap()).unwrap().to_string());
+        let v6 = RequestPool { v6: true, ..RequestPool::default() };
+        assert!(matches!(request_pool(&v6), Err(CallError::Ipv6)));
+    }
+
+    #[test]
+    fn addresses_are_those_of_the_managers_and_none_is_made_up() {
+        let ask = |pool_id: &str, address: &str| {
+            let (pool_id, address) = (pool_id.to_owned(), address.to_owned());
+            let options = Default::default();
+            request_address(&RequestAddress { pool_id, address, options }).map(|v| v.to_string())
+        };
+        assert_eq!(ask("n|10.0.1.0/24", "10.0.1.5").unwrap(), r#"{"Address":"10.0.1.5/24"}"#);
+        let gateway = ask("gateway|172.31.240.0/20", "172.31.240.9").unwrap();
+        assert_eq!(gateway, r#"{"Address":"172.31.240.9/32"}"#);
+        assert!(matches!(ask("n|10.0.1.0/24", "10.0.2.5"), Err(CallError::BadAddress { .. })));
+        assert!(matches!(ask("n|10.0.1.0/24", ""), Err(CallError::NoTask)));
+        assert!(matches!(ask("nonsense", "10.0.2.5"), Err(CallError::BadAddress { .. })));
+    }
+
+    #[test]
+    fn only_the_gateway_brings_a_default_route() {
+        let overlay = endpoint(NetworkKind::Overlay(NetworkId::from_text("n")), "10.0.1.5/24");
+        let gateway = endpoint(NetworkKind::Gateway, "172.31.240.1/32");
+        let text = |e: &Endpoint| serde_json::to_string(&join_answer("0123456789ab", e)).unwrap();
+        expect![[r#"{"InterfaceName":{"SrcName":"swpo01234567","DstPrefix":"eth"},"Gateway":"","StaticRoutes":[],"DisableGatewayService":true}"#]]
+            .assert_eq(&text(&overlay));
+        expect![[r#"{"InterfaceName":{"SrcName":"swpg01234567","DstPrefix":"gw"},"Gateway":"169.254.1.1","StaticRoutes":[{"Destination":"169.254.1.1/32","RouteType":1,"NextHop":""}],"DisableGatewayService":false}"#]]
+            .assert_eq(&text(&gateway));
+    }
+
+    #[test]
+    fn mac_addresses_are_read_as_they_are_written() {
+        let mac = [2, 66, 10, 0, 1, 255];
+        assert_eq!(parse_mac(&mac_text(mac)), Some(mac));
+        assert_eq!(parse_mac("02:42:0a"), None);
+        assert_eq!(parse_mac("zz:42:0a:00:01:05"), None);
+    }
+}
