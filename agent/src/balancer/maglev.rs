@@ -132,18 +132,20 @@ mod tests {
                 prop_assert!(share == fair || share == fair + 1, "{share} of {fair}");
             }
         }
+    }
 
-        #[test]
-        fn losing_one_task_moves_few_others(names in prop::collection::btree_set("[a-z0-9]{25}", 4..10)) {
-            let names: Vec<_> = names.into_iter().collect();
+    /// Single sets can be unlucky (two tasks with nearly the same permutation), so the mean counts.
+    #[test]
+    fn losing_one_task_moves_few_others() {
+        let (mut moved, mut kept) = (0, 0);
+        for set in 0..40 {
+            let names: Vec<_> = (0..4 + set % 6).map(|n| format!("{set:012}{n:013}")).collect();
             let (all, fewer) = (chosen(&ids(&names)), chosen(&ids(&names[1..])));
-            prop_assume!(all.len() == fewer.len());
-            let moved = all
-                .iter()
-                .zip(&fewer)
-                .filter(|(before, after)| before.as_str() != names[0] && before != after)
-                .count();
-            prop_assert!(moved * 4 < all.len(), "{moved} of {}", all.len());
+            let pairs = all.iter().zip(&fewer).filter(|(before, _)| before.as_str() != names[0]);
+            for (before, after) in pairs {
+                if before == after { kept += 1 } else { moved += 1 }
+            }
         }
+        assert!(moved * 10 < kept + moved, "{moved} of {} clients change the task", kept + moved);
     }
 }
