@@ -18,6 +18,7 @@ use crate::backoff::seed;
 use crate::dataplane::{DataPlane, NodeWiring};
 use crate::engine::watch::{EVENT_QUEUE, follow};
 use crate::engine::{DockerEngine, Engine, EngineFacts, EngineNetwork};
+use crate::farewell::Farewell;
 use crate::local::{LocalError, LocalState, keep_written};
 use crate::report::Reporter;
 use crate::session::{Connect, SessionParts, Sessions};
@@ -85,6 +86,7 @@ pub struct Agent {
     rest: CancellationToken,
     children: TaskTracker,
     local: LocalState,
+    farewell: Farewell,
     told: watch::Sender<Told>,
     managers: watch::Receiver<Vec<(NodeId, String)>>,
     problem: watch::Receiver<Option<String>>,
@@ -136,6 +138,11 @@ impl Agent {
             rest: CancellationToken::new(),
             children: TaskTracker::new(),
             local: local.clone(),
+            farewell: Farewell {
+                connect: Arc::clone(&parts.connect),
+                managers: parts.managers.clone(),
+                learned: learned.subscribe(),
+            },
             told: told.clone(),
             managers: learned.subscribe(),
             problem: problem.subscribe(),
@@ -188,7 +195,8 @@ impl Agent {
         self.children.wait().await;
     }
 
-    /// Leaves the swarm: stops and removes every task of this node, forgets what it was told.
+    /// Leaves the swarm: tells the managers, stops and removes every task of this node, forgets what
+    /// it was told.
     ///
     /// The agent has stopped when this returns, with or without an error. Take the data plane down
     /// afterwards: containers need it to be disconnected.
@@ -198,6 +206,8 @@ impl Agent {
     /// label. `Local` when the stored state could not be removed.
     pub async fn leave(&self, within: Duration) -> Result<(), LeaveError> {
         self.sessions.cancel();
+        // Before the first container ends: no node sends its clients here any more.
+        self.farewell.say().await;
         self.told.send_replace(Told { view: Arc::default(), complete: true });
         let mut idle = self.idle.clone();
         let removed = timeout(within, idle.wait_for(|idle| *idle)).await.map(drop);

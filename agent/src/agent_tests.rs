@@ -34,6 +34,7 @@ struct Heard {
     applied: watch::Sender<Vec<(String, u64)>>,
     heartbeats: watch::Sender<u32>,
     description: watch::Sender<NodeDescription>,
+    left: watch::Sender<bool>,
 }
 
 #[derive(Clone, Default)]
@@ -87,6 +88,17 @@ impl Dispatcher for Manager {
         let description = document::decode("description", &request.into_inner().description);
         self.0.description.send_replace(description.unwrap());
         Ok(Response::new(v1::DescribeResponse {}))
+    }
+
+    async fn leave(
+        &self,
+        _request: Request<v1::LeaveRequest>,
+    ) -> Result<Response<v1::LeaveResponse>, Status> {
+        if !*self.0.leads.borrow() {
+            return Err(Status::unavailable("this manager does not lead"));
+        }
+        self.0.left.send_replace(true);
+        Ok(Response::new(v1::LeaveResponse {}))
     }
 }
 
@@ -322,6 +334,7 @@ async fn leaving_removes_tasks_networks_and_what_was_stored() {
     stream.send(message("s0", &full(1, view))).await.unwrap();
     leader.reaches(&web(), TaskState::Running).await;
     agent.leave(DEADLINE).await.unwrap();
+    assert!(*leader.0.left.borrow() && !*stage.managers[0].0.left.borrow());
     assert_eq!(stage.engine.show(), "");
     assert!(!stage.directory.path().join("agent/view.json").exists());
     assert!(!stage.directory.path().join("agent/statuses.json").exists());
@@ -337,4 +350,18 @@ async fn leaving_without_an_engine_says_that_tasks_remain() {
     stage.engine.set_away(true);
     let left = agent.leave(Duration::from_millis(300)).await;
     assert!(matches!(left, Err(LeaveError::TasksRemain { .. })), "{left:?}");
+}
+
+#[tokio::test]
+async fn a_node_leaves_although_no_manager_answers() {
+    let stage = stage();
+    let (agent, leader) = (stage.agent(), &stage.managers[1]);
+    let stream = leader.session(0).await;
+    let view = vec![assigned(DesiredState::Running)];
+    stream.send(message("s0", &full(1, view))).await.unwrap();
+    leader.reaches(&web(), TaskState::Running).await;
+    leader.0.leads.send_replace(false);
+    timeout(DEADLINE, agent.leave(DEADLINE)).await.expect("in time").unwrap();
+    assert_eq!(stage.engine.show(), "");
+    assert!(!*leader.0.left.borrow());
 }

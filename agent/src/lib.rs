@@ -18,6 +18,7 @@ pub mod dataplane;
 pub mod debug;
 pub mod edit;
 pub mod engine;
+mod farewell;
 pub mod ingress;
 pub mod inputs;
 pub mod kernel;

@@ -14,6 +14,8 @@ pub enum Seen {
     Alive { addr: Ipv4Addr },
     /// Its session ended for lack of heartbeats.
     Lost,
+    /// It said that it leaves.
+    Left,
     /// No session yet, and still time to open one.
     Awaited,
     /// No session within the time to open one.
@@ -21,6 +23,7 @@ pub enum Seen {
 }
 
 const LEADER_CHANGED: &str = "Node moved to \"unknown\" state due to leadership change in cluster";
+const LEFT: &str = "node left the swarm";
 const LOST: &str = "heartbeat failure";
 const SILENT: &str = "heartbeat failure for node in \"unknown\" state";
 
@@ -51,6 +54,7 @@ fn wanted(node: &Node, seen: Seen) -> NodeStatus {
         }
         (Seen::Awaited, NodeState::Unknown | NodeState::Down)
         | (Seen::Lost | Seen::Silent, NodeState::Down) => node.status.clone(),
+        (Seen::Left, _) => keep_addr(NodeState::Down, LEFT),
         (Seen::Lost, _) => keep_addr(NodeState::Down, LOST),
         (Seen::Silent, _) => keep_addr(NodeState::Down, SILENT),
     }
@@ -80,7 +84,8 @@ mod tests {
         };
         let mut tables = Tables::default();
         tables.nodes.insert(id.clone(), Arc::new(node));
-        let Change::SetNodeStatus { status, .. } = plan(&tables, &[(id, seen)].into()).pop()? else {
+        let Change::SetNodeStatus { status, .. } = plan(&tables, &[(id, seen)].into()).pop()?
+        else {
             panic!("only statuses are written")
         };
         Some((status.state, status.message))
@@ -94,6 +99,13 @@ mod tests {
         let down = (NodeState::Down, "heartbeat failure".to_owned());
         assert_eq!(status_after(NodeState::Ready, Seen::Lost), Some(down));
         assert_eq!(status_after(NodeState::Down, Seen::Lost), None);
+    }
+
+    #[test]
+    fn a_node_that_leaves_is_down_at_once_and_says_why() {
+        let down = Some((NodeState::Down, "node left the swarm".to_owned()));
+        assert_eq!(status_after(NodeState::Ready, Seen::Left), down);
+        assert_eq!(status_after(NodeState::Unknown, Seen::Left), down);
     }
 
     #[test]

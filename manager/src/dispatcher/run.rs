@@ -28,6 +28,8 @@ pub enum Request {
     Heartbeat { node_id: NodeId, session_id: String, reply: oneshot::Sender<Option<Duration>> },
     /// The node has a generation in its kernel.
     Applied { node_id: NodeId, session_id: String, generation: u64 },
+    /// The node leaves the swarm: its session ends, until it opens another.
+    Leave { node_id: NodeId },
 }
 
 /// A burst of changes makes one pass.
@@ -44,7 +46,8 @@ struct Dispatcher {
     connected: BTreeMap<NodeId, Connected>,
     /// When a node without a session was first noticed.
     awaited: BTreeMap<NodeId, Instant>,
-    lost: BTreeSet<NodeId>,
+    /// Nodes whose session ended for a reason that needs no waiting.
+    gone: BTreeMap<NodeId, Seen>,
     /// Since when a task that must stop has been draining.
     draining: BTreeMap<TaskId, Instant>,
     withdrawn: BTreeSet<TaskId>,
@@ -67,7 +70,7 @@ pub async fn run(
         store,
         connected: BTreeMap::new(),
         awaited: BTreeMap::new(),
-        lost: BTreeSet::new(),
+        gone: BTreeMap::new(),
         draining: BTreeMap::new(),
         withdrawn: BTreeSet::new(),
         cold_until: Instant::now() + WITHDRAW_BOUND,
@@ -104,7 +107,7 @@ impl Dispatcher {
             Request::Open { node_id, addr, stream } => {
                 let session = Session::new(self.session_id(), addr, now, period);
                 tracing::info!(node.id = %node_id, session.id = %session.id, "session opened");
-                self.lost.remove(&node_id);
+                self.gone.remove(&node_id);
                 let connected = Connected { session, stream, managers: Vec::new() };
                 self.connected.insert(node_id, connected);
             }
@@ -122,6 +125,11 @@ impl Dispatcher {
                     session.heartbeat(now, period);
                     session.acknowledge(generation);
                 }
+            }
+            Request::Leave { node_id } => {
+                tracing::info!(node.id = %node_id, "node leaves the swarm");
+                self.connected.remove(&node_id);
+                self.gone.insert(node_id, Seen::Left);
             }
         }
     }
@@ -155,17 +163,17 @@ impl Dispatcher {
 
     /// Ends sessions of removed nodes and of nodes without heartbeats.
     fn expire(&mut self, tables: &Tables, now: Instant) {
-        let lost = &mut self.lost;
+        let gone = &mut self.gone;
         self.connected.retain(|node_id, connected| {
             let known = tables.nodes.contains_key(node_id);
             if known && connected.session.deadline <= now {
                 tracing::warn!(node.id = %node_id, "no heartbeat, session ended");
-                lost.insert(node_id.clone());
+                gone.insert(node_id.clone(), Seen::Lost);
             }
             known && connected.session.deadline > now
         });
         self.awaited.retain(|node_id, _| tables.nodes.contains_key(node_id));
-        self.lost.retain(|node_id| tables.nodes.contains_key(node_id));
+        self.gone.retain(|node_id, _| tables.nodes.contains_key(node_id));
     }
 
     fn seen(&mut self, tables: &Tables, now: Instant) -> BTreeMap<NodeId, Seen> {
@@ -176,8 +184,8 @@ impl Dispatcher {
                 // The next wait begins when this session ends, not when the node first joined.
                 self.awaited.remove(node_id);
                 Seen::Alive { addr: connected.session.addr }
-            } else if self.lost.contains(node_id) {
-                Seen::Lost
+            } else if let Some(how) = self.gone.get(node_id) {
+                *how
             } else {
                 let since = *self.awaited.entry(node_id.clone()).or_insert(now);
                 if now < since + grace { Seen::Awaited } else { Seen::Silent }

@@ -257,3 +257,21 @@ async fn a_daemon_that_restarts_is_not_down_before_its_heartbeats_are_missed() {
     world.node_state("n1", NodeState::Down).await;
     world.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_is_down_before_a_heartbeat_is_missed() {
+    let world = World::start();
+    world.propose(vec![Change::CreateNode(Box::new(node("n1")))]).await;
+    let mut agent = world.open("n1").await;
+    world.node_state("n1", NodeState::Ready).await;
+    let left_at = Instant::now();
+    world.requests.send(Request::Leave { node_id: node_id("n1") }).await.unwrap();
+    world.node_state("n1", NodeState::Down).await;
+    assert!(left_at.elapsed() < HEARTBEAT_PERIOD, "known at once");
+    let ended = async { while agent.stream.recv().await.is_some() {} };
+    timeout(Duration::from_secs(60), ended).await.expect("the session ends");
+    assert_eq!(world.store.snapshot().nodes[&node_id("n1")].status.message, "node left the swarm");
+    let _agent = world.open("n1").await;
+    world.node_state("n1", NodeState::Ready).await;
+    world.stop().await;
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use futures::{Stream, StreamExt};
 use swarmnet_model::limits::{CALL_TIMEOUT, STATUSES_PER_REPORT, TASK_ERROR_LENGTH_MAX};
-use swarmnet_model::{NodeDescription, NodeId, Role, TaskId, TaskStatus};
+use swarmnet_model::{NodeDescription, NodeId, NodeState, Role, Tables, TaskId, TaskStatus};
 use swarmnet_proto::transport::{PeerAddr, TlsContext};
 use swarmnet_proto::v1::dispatcher_server::Dispatcher;
 use swarmnet_proto::{document, v1};
@@ -120,6 +120,11 @@ impl DispatcherService {
     }
 }
 
+/// True if the node takes no part; one that was removed meanwhile does not either.
+fn is_down(tables: &Tables, id: &NodeId) -> bool {
+    tables.nodes.get(id).is_none_or(|node| node.status.state == NodeState::Down)
+}
+
 fn shortened(text: String) -> String {
     text.chars().take(TASK_ERROR_LENGTH_MAX).collect()
 }
@@ -202,5 +207,20 @@ impl Dispatcher for DispatcherService {
         let node_id = self.caller(&request)?;
         self.describe_node(node_id, &request.into_inner().description).await?;
         Ok(Response::new(v1::DescribeResponse {}))
+    }
+
+    async fn leave(
+        &self,
+        request: Request<v1::LeaveRequest>,
+    ) -> Result<Response<v1::LeaveResponse>, Status> {
+        let node_id = self.caller(&request)?;
+        self.desk.ask(Ask::Leave { node_id: node_id.clone() }).await?;
+        let mut tables = self.store.watch();
+        let down = tables.wait_for(|tables| is_down(tables, &node_id));
+        match tokio::time::timeout(CALL_TIMEOUT, down).await {
+            Ok(Ok(_)) => Ok(Response::new(v1::LeaveResponse {})),
+            Ok(Err(_)) => Err(not_leading()),
+            Err(_) => Err(Status::deadline_exceeded("too few managers confirmed in time")),
+        }
     }
 }
