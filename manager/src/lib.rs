@@ -4,7 +4,7 @@
 //! managers. Does not own: the HTTP API (`engine-api`), or anything that happens on a node (`agent`).
 //!
 //! ```text
-//!   Call ──► control ──┐                       ┌──► allocator, orchestrator, scheduler, reaper
+//!   Call ──► control ──┐                       ┌──► allocator, orchestrator, scheduler, reaper, rejoin
 //!                      ├─ propose ─► raft ─► store (Tables) ── watch ──┤
 //!   agent ─► dispatcher┘                       └──► discovery ─► dispatcher ─► agents
 //! ```
@@ -29,6 +29,7 @@ pub mod orchestrator;
 pub mod plan;
 pub mod raft;
 pub mod reaper;
+pub mod rejoin;
 pub mod scheduler;
 pub mod store;
 #[cfg(test)]

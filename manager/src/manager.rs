@@ -22,7 +22,7 @@ use crate::ids::OsIds;
 use crate::leader::{self, LeaderTask};
 use crate::raft::{Leader, Member, RaftConfig, RaftGroup, RaftView, StartError};
 use crate::store::{Change, ProposeError, Store};
-use crate::{allocator, dispatcher, orchestrator, reaper, scheduler};
+use crate::{allocator, dispatcher, orchestrator, reaper, rejoin, scheduler};
 
 /// A lost leader is replaced in less; without a quorum a call is refused after this.
 const LEADER_PATIENCE: Duration = Duration::from_secs(3);
@@ -220,6 +220,7 @@ fn tasks(group: &Arc<RaftGroup>, desk: &Desk) -> Vec<LeaderTask> {
         LeaderTask::planner("orchestrator", orchestrator::plan),
         LeaderTask::planner("scheduler", scheduler::plan),
         LeaderTask::planner("reaper", reaper::plan),
+        LeaderTask::planner("rejoin", rejoin::plan),
         LeaderTask::new("dispatcher", move |store, cancel| {
             let (open, requests) = desk.open();
             async move {
