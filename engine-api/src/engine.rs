@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderValue};
@@ -22,7 +23,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::body::{self, Body};
 use crate::error::ApiError;
 use crate::limits::{
-    ENGINE_ANSWER, ENGINE_ANSWER_BYTES_MAX, ENGINE_CONNECT, ENGINE_VERSION_WAIT, HEAD_BYTES_MAX,
+    ENGINE_ANSWER, ENGINE_ANSWER_BYTES_MAX, ENGINE_ANSWER_IN_DOUBT, ENGINE_CONNECT,
+    ENGINE_VERSION_WAIT, HEAD_BYTES_MAX,
 };
 use crate::version::{ApiVersion, EngineRange};
 
@@ -42,6 +44,8 @@ pub(crate) struct EngineFacts {
 pub(crate) struct Seen {
     /// True once the first look has ended, whatever it found.
     pub(crate) looked: bool,
+    /// True if the last look was answered.
+    pub(crate) answers: bool,
     /// The last facts; they stay while the engine is away, so that clients in the middle of
     /// something keep the version they negotiated.
     pub(crate) facts: Option<EngineFacts>,
@@ -129,6 +133,20 @@ impl Engine {
     /// # Errors
     /// As [`Self::get_json`].
     pub(crate) async fn get_json_at(&self, path: String) -> Result<Value, ApiError> {
+        let answers = self.seen.borrow().answers;
+        let deadline = if answers { ENGINE_ANSWER } else { ENGINE_ANSWER_IN_DOUBT };
+        self.get_json_within(path, deadline).await
+    }
+
+    /// As [`Self::get_json_at`] with a deadline of one's own.
+    ///
+    /// # Errors
+    /// As [`Self::get_json`].
+    pub(crate) async fn get_json_within(
+        &self,
+        path: String,
+        deadline: Duration,
+    ) -> Result<Value, ApiError> {
         let request = Request::builder()
             .method(Method::GET)
             .uri(path)
@@ -140,7 +158,7 @@ impl Engine {
             Ok::<_, ApiError>((status, self.collect(answer.response).await?))
         };
         let (status, bytes) =
-            timeout(ENGINE_ANSWER, answer).await.map_err(|_| self.too_slow())??;
+            timeout(deadline, answer).await.map_err(|_| self.too_slow())??;
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(value) if !status.is_success() => Err(refusal(status, &value)),
             Ok(value) => Ok(value),

@@ -27,7 +27,9 @@ pub(crate) async fn run(
         };
         let pause = if found.is_some() { ENGINE_VERSION_REFRESH } else { ENGINE_VERSION_RETRY };
         published.send_if_modified(|seen| {
-            let next = Seen { looked: true, facts: found.or_else(|| seen.facts.clone()) };
+            let answers = found.is_some();
+            let facts = found.or_else(|| seen.facts.clone());
+            let next = Seen { looked: true, answers, facts };
             let changed = *seen != next;
             *seen = next;
             changed
@@ -47,7 +49,7 @@ pub(crate) async fn run(
 }
 
 async fn look(engine: &Engine) -> Option<EngineFacts> {
-    let version = engine.get_json_at("/version".to_owned()).await.ok()?;
+    let version = engine.get_json_within("/version".to_owned(), ENGINE_ANSWER).await.ok()?;
     let field = |name| version.get(name).and_then(Value::as_str).and_then(ApiVersion::parse);
     let max = field("ApiVersion")?;
     let min = field("MinAPIVersion").unwrap_or(max);

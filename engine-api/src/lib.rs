@@ -24,6 +24,7 @@ mod engine;
 mod engine_version;
 mod error;
 mod filters;
+mod host;
 mod json;
 mod limits;
 mod network_name;

@@ -10,8 +10,10 @@ use crate::body;
 use crate::control_plane::{LocalNode, LocalState};
 use crate::convert::swarm as convert;
 use crate::error::ApiError;
+use crate::host::Host;
 use crate::network_name::PLUGIN_DRIVER;
 use crate::reply::{self, Answer};
+use crate::route::without_engine;
 use crate::version::LOWEST;
 
 /// Answers also when the engine is down: it is how clients learn that somebody is there.
@@ -45,11 +47,19 @@ fn swarm_header(node: &LocalNode) -> &'static str {
     }
 }
 
-/// The engine's version, with what this API speaks and who serves it.
+/// The engine's version, with what this API speaks and who serves it; without the engine's part
+/// while it does not answer.
 pub(crate) async fn version(x: Exchange) -> Answer {
     let announced = x.app.announced();
     let engine_version = x.app.engine.version_for(x.version);
-    let mut version = x.app.engine.get_object(format!("/v{engine_version}/version")).await?;
+    let mut version = match x.app.engine.get_object(format!("/v{engine_version}/version")).await {
+        Ok(version) => version,
+        Err(error) => {
+            let (host, ours) = (Host::read(), &x.app.swarmnet_version);
+            let version = without_engine::version(&host, announced, ours, error.message());
+            return reply::ok(&version);
+        }
+    };
     version["ApiVersion"] = json!(announced.to_string());
     version["MinAPIVersion"] = json!(LOWEST.to_string());
     let ours = json!({
@@ -73,10 +83,14 @@ pub(crate) async fn version(x: Exchange) -> Answer {
     reply::ok(&version)
 }
 
-/// The engine's info with this node's swarm in place of the engine's own.
+/// The engine's info with this node's swarm in place of the engine's own; the swarm alone while the
+/// engine does not answer.
 pub(crate) async fn info(x: Exchange) -> Answer {
     let engine_version = x.app.engine.version_for(x.version);
-    let mut info = x.app.engine.get_object(format!("/v{engine_version}/info")).await?;
+    let mut info = match x.app.engine.get_object(format!("/v{engine_version}/info")).await {
+        Ok(info) => info,
+        Err(error) => without_engine::info(&Host::read(), error.message()),
+    };
     let (swarm, warnings) = swarm_block(&x.app).await;
     info["Swarm"] = swarm;
     if !warnings.is_empty() {

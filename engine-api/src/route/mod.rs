@@ -11,3 +11,4 @@ pub(crate) mod swarm;
 pub(crate) mod swarm_networks;
 pub(crate) mod task;
 pub(crate) mod volume;
+pub(crate) mod without_engine;

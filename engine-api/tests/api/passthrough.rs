@@ -132,7 +132,7 @@ async fn an_engine_that_is_away_is_named_and_found_again() {
     assert_eq!(ping.header("api-version"), "1.44");
     assert_eq!(bed.client.get("/v1.41/nodes").await.status, StatusCode::OK);
     bed.start_engine();
-    assert_eq!(bed.client.get("/v1.41/info").await.status, StatusCode::OK);
+    assert_eq!(bed.client.get("/v1.41/plugins").await.header("x-engine"), "kept");
     let versions = async {
         while bed.client.get("/_ping").await.header("builder-version") != "1" {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -141,6 +141,28 @@ async fn an_engine_that_is_away_is_named_and_found_again() {
     timeout(DEADLINE, versions).await.expect("the engine's version is read once it is back");
     bed.client.get("/v1.44/plugins").await;
     assert!(bed.engine.uris().contains(&"/v1.41/plugins".to_owned()));
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn info_and_version_are_answered_without_the_engine() {
+    let bed = Bed::without_engine(FakeControl::manager());
+    let why = format!(
+        "Cannot connect to the Docker Engine on this node ({})",
+        bed.engine_socket.display()
+    );
+    let info = bed.client.get("/v1.41/info").await;
+    assert_eq!(info.status, StatusCode::OK);
+    let info = info.json();
+    assert_eq!(info["Swarm"]["LocalNodeState"], "active");
+    assert_eq!(info["Swarm"]["ControlAvailable"], true);
+    assert!(info["Swarm"]["NodeID"].as_str().is_some_and(|id| !id.is_empty()));
+    assert!(info["Warnings"][0].as_str().unwrap().contains(&why), "{}", info["Warnings"]);
+    assert!(info["NCPU"].as_u64().unwrap() > 0 && info["MemTotal"].as_u64().unwrap() > 0);
+    assert_eq!(info["Containers"], 0);
+    let version = bed.client.get("/version").await.json();
+    assert_eq!((&version["ApiVersion"], &version["Os"]), (&"1.44".into(), &"linux".into()));
+    assert_eq!(version["Components"][0]["Details"]["Engine"], why.as_str());
     bed.stop().await;
 }
 
@@ -154,6 +176,7 @@ async fn a_silent_engine_delays_no_swarm_route_and_no_ping() {
             assert_eq!(bed.client.get("/_ping").await.status, StatusCode::OK);
             assert_eq!(bed.client.get("/services").await.status, StatusCode::OK);
         }
+        assert_eq!(bed.client.get("/info").await.status, StatusCode::OK, "after a second");
     };
     timeout(Duration::from_secs(8), several).await.expect("answers without the engine");
     bed.stop().await;
