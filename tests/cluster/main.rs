@@ -9,7 +9,6 @@ mod bad_input;
 mod engine;
 mod fallback;
 mod form;
-mod lab;
 mod mesh;
 mod observe;
 mod overlay;
@@ -20,7 +19,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use lab::Lab;
+use swarmnet_tests::harness::lab::{self, Lab};
 
 type Case = (&'static str, fn(&Lab));
 

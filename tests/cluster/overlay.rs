@@ -33,7 +33,7 @@ pub(crate) fn tasks_talk_over_an_overlay(lab: &Lab) {
     let caller = address_of(lab, "caller");
     let ping = inside(lab, "node02", "caller", &format!("ping -c 2 -W 2 {server}"));
     assert_contains(&ping, "2 packets received");
-    let page = inside(lab, "node02", "caller", &format!("wget -q -T 5 -O - http://{server}/"));
+    let page = inside(lab, "node02", "caller", &format!("timeout 5 wget -q -O - http://{server}/"));
     assert_contains(&page, &caller);
     let shown = lab.docker("network inspect back --format {{.Driver}}:{{.Scope}}");
     assert_eq!(shown.trim(), "overlay:swarm");
@@ -49,9 +49,10 @@ pub(crate) fn tasks_talk_over_an_overlay(lab: &Lab) {
 pub(crate) fn tasks_reach_a_vip(lab: &Lab) {
     lab.form();
     pair(lab);
-    let vip = lab.docker("service inspect server --format {{(index .Endpoint.VirtualIPs 0).Addr}}");
+    let format = "{{(index .Endpoint.VirtualIPs 0).Addr}}";
+    let vip = lab.ok("master", &["docker", "service", "inspect", "server", "--format", format]);
     let vip = vip.trim().split('/').next().unwrap();
-    let page = inside(lab, "node02", "caller", &format!("wget -q -T 5 -O - http://{vip}/"));
+    let page = inside(lab, "node02", "caller", &format!("timeout 5 wget -q -O - http://{vip}/"));
     assert_contains(&page, "Hostname");
     let ping = inside(lab, "node02", "caller", &format!("ping -c 2 -W 2 {vip}"));
     assert_contains(&ping, "2 packets received");
