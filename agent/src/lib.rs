@@ -29,7 +29,7 @@ pub mod numbers;
 pub mod numbers_file;
 pub mod overlay;
 pub mod pass;
-pub mod plan;
+pub mod plans;
 pub mod plugin;
 pub mod reconcile;
 pub mod report;

@@ -9,7 +9,7 @@ use swarmnet_ebpf::map::{Backends, Svc};
 
 use crate::kernel::{ApplyError, Kernel};
 use crate::numbers::{Numbers, Wanted};
-use crate::plan::Plans;
+use crate::plans::Plans;
 use crate::plugin::journal::write_atomically;
 
 /// Name of the file below the agent's state directory.

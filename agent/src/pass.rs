@@ -21,7 +21,7 @@ use crate::netlink::link::VethEnd;
 use crate::netlink::nft_rules::TableSpec;
 use crate::netlink::{Netlink, netns};
 use crate::numbers_file::NumbersFile;
-use crate::plan::Plans;
+use crate::plans::Plans;
 use crate::plugin::journal::{Endpoint, JournalFile, device_names, write_atomically};
 use crate::plugin::wire_up::CallError;
 use crate::reconcile::Told;

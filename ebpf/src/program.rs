@@ -61,6 +61,9 @@ impl Hook {
     }
 }
 
+/// Name of one of the socket programs in [`Dataplane::attached`]: they are attached together.
+pub const SOCKET_PROGRAM: &str = "sn_connect4";
+
 /// Cgroup programs and their kernel attach types.
 pub(crate) const CGROUP_PROGRAMS: &[(&str, u32)] = &[
     ("sn_connect4", 10),

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use swarmnet_ebpf::abi::{SVC_USED, SlotRange};
 use swarmnet_ebpf::map::{Backends, MapError, Maps, Svc};
+use swarmnet_ebpf::program::SOCKET_PROGRAM;
 
 use super::slots::Range;
 use super::{ServiceEntry, State};
 use crate::kernel::Kernel;
-
-/// Name of one of the socket programs: they are attached together.
-const SOCKET_PROGRAM: &str = "sn_connect4";
 
 /// Returns what is there now; services are read up to index `last`.
 ///
