@@ -18,7 +18,7 @@ endif
 TEST := $(CARGO) test --release --workspace --all-features
 CLIPPY := $(CARGO) clippy --release --workspace --all-targets --all-features -- -D warnings
 
-.PHONY: help deps build demo test check fix clean-lab
+.PHONY: help deps build demo test bench check fix clean-lab
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r n t; do \
@@ -46,6 +46,10 @@ test: build ## formatting, lints, then unit, kernel and cluster tests, with one 
 		/^test .*ignored/ { print } \
 		END { printf "\n%d passed, %d failed, %d ignored (%d s)\n", passed, failed, ignored, seconds; \
 		      if (status || failed || !passed) exit 1 }' "$$log"
+
+bench: build ## our path and its peer in one run, interleaved (figures, also in target/bench.txt)
+	@tests/lab/install-packages.sh bench
+	$(CARGO) bench -p swarmnet-tests --bench figures
 
 check: deps ## what needs no root: formatting, lints, unit tests; changes no source
 	$(CARGO) fmt --all --check

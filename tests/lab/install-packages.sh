@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building and running swarmnet's lab need, and only those missing.
-# usage: tests/lab/install-packages.sh   (as root, or as a user who may use sudo)
+# usage: tests/lab/install-packages.sh [bench]   (as root, or as a user who may use sudo)
+# bench: also what only `make bench` needs
 #
 # A package counts as present when what we need of it is: a Docker Engine from elsewhere is fine.
 # No service is started or enabled by this: the lab starts its own engines, registry and servers.
@@ -34,6 +35,7 @@ need nginx-light nginx
 need busybox-static busybox
 # The other busybox package needs libraries that a container of its own has not.
 if ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'; then missing+=(busybox-static); fi
+[ "${1:-}" != bench ] || need wrk wrk
 
 if [ ${#missing[@]} -eq 0 ]; then
     echo "Debian packages: all present"

@@ -1,0 +1,67 @@
+//! The machine that measures: what it is, how busy it is, what a round costs it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use swarmnet_tests::harness::lab::Lab;
+
+/// Busier than this by others' work, figures say more about them.
+const QUIET_LOAD: f64 = 0.5;
+/// Longest wait for a quiet moment. Afterwards figures are taken anyway, and the load is printed.
+const QUIET_WAIT: Duration = Duration::from_secs(300);
+/// Length of a tick of `/proc/stat` in microseconds: the kernel shows 100 per second.
+const TICK_US: u64 = 10_000;
+
+/// Returns one line about the machine and the versions of what is compared.
+pub(crate) fn describe(lab: &Lab) -> String {
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let clock = read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    let cpu = read("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
+    let cpus = cpus();
+    let version = ["engine", "master", "--", "version", "--format", "{{.Server.Version}}"];
+    let engine = lab.lab_ok(&version);
+    let wrk = lab.sh("client", "wrk -v 2>&1 | head -1").stdout;
+    format!(
+        "Linux {}, {cpus} x {model}, clock {}, Docker Engine {}, {}\nmedian (least to most) of \
+         interleaved rounds; ratios are taken round by round\n",
+        kernel.trim(),
+        clock.trim(),
+        engine.trim(),
+        wrk.split(" Copyright").next().unwrap_or("no wrk").trim(),
+    )
+}
+
+pub(crate) fn cpus() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Waits until nobody else is busy, then says how busy the machine is.
+pub(crate) fn wait_until_quiet() -> String {
+    let deadline = Instant::now() + QUIET_WAIT;
+    while load() >= QUIET_LOAD && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    let load = load();
+    let remark = if load < QUIET_LOAD { "" } else { ": NOT quiet, do not trust the figures" };
+    format!("load average {load:.2} at the start{remark}")
+}
+
+fn load() -> f64 {
+    read("/proc/loadavg").split(' ').next().unwrap().parse().unwrap()
+}
+
+/// Returns the time all CPUs have been busy since the machine started, in microseconds.
+pub(crate) fn busy_us() -> u64 {
+    let stat = read("/proc/stat");
+    let ticks: Vec<u64> =
+        stat.lines().next().unwrap().split_whitespace().flat_map(str::parse).collect();
+    // user, nice, system, idle, iowait, irq, softirq; what follows is inside these or stolen.
+    let idle = [3, 4];
+    let busy = ticks.iter().take(7).enumerate().filter(|(at, _)| !idle.contains(at));
+    busy.map(|(_, ticks)| ticks * TICK_US).sum()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap()
+}

@@ -1,0 +1,62 @@
+//! Figures of our path beside its peer's, from one run on one lab: `make bench`.
+//!
+//! Every row alternates ours and the peer's round by round, and prints both medians, their spread and
+//! their ratio. Only ratios mean something: absolute figures move by a third from hour to hour on a
+//! shared machine. Nothing is asserted on time; a row fails only if something does not answer.
+//!
+//! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed: a
+//! word on the command line selects rows. With `KEEP=1` the lab stays up. Needs root.
+#![expect(clippy::unwrap_used, reason = "a program for developers: a wrong step ends it")]
+
+mod figures;
+mod machine;
+mod mesh;
+mod probe;
+mod report;
+mod restart;
+mod start;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use swarmnet_tests::harness::lab::Lab;
+
+use report::{Report, Row};
+
+type Measure = fn(&Lab) -> Vec<Row>;
+
+const ROWS: &[(&str, Measure)] =
+    &[("start", start::measure), ("mesh", mesh::measure), ("restart", restart::measure)];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    // This program starts itself inside hosts of the lab, to look from there.
+    if let Some(("probe", words)) = words.split_first().map(|(first, rest)| (first.as_str(), rest))
+    {
+        return probe::run(words);
+    }
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let selected: Vec<_> = ROWS.iter().filter(|(name, _)| wanted(name)).collect();
+    if selected.is_empty() {
+        eprintln!("no such row; there are: start, mesh, restart");
+        return ExitCode::FAILURE;
+    }
+    let lab = Lab::start("bench", &["--swarm"]);
+    let mut report = Report::begin(&machine::describe(&lab));
+    let mut whole = true;
+    for (name, measure) in selected {
+        report.load(name, &machine::wait_until_quiet());
+        match catch_unwind(AssertUnwindSafe(|| measure(&lab))) {
+            Ok(rows) => rows.iter().for_each(|row| report.row(row)),
+            Err(_panic) => {
+                lab.show_logs();
+                report.failed(name);
+                whole = false;
+            }
+        }
+        lab.remove_all_services();
+    }
+    lab.stop();
+    report.end();
+    if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,220 @@
+//! What looks from inside a host of the lab: this program again, started there as `probe …`.
+//!
+//! A probe prints `probing` when it looks, and a last line with its finding. The one who started it
+//! takes the time at which that line arrives.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Lines, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ChildStdout, ExitCode};
+use std::time::{Duration, Instant};
+
+use swarmnet_tests::harness::lab::Lab;
+
+/// Pause between two looks. Short against what is measured, long against what a look costs.
+const PAUSE: Duration = Duration::from_millis(5);
+/// A packet to a port that is not ready may be dropped: better a further look than a retransmission.
+const CONNECT_LIMIT: Duration = Duration::from_millis(100);
+/// An answer that takes longer is none.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// A probe that has found nothing gives up.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// A probe that runs on a host.
+pub(crate) struct Probe {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Probe {
+    /// Starts a probe and returns when it looks.
+    pub(crate) fn start(lab: &Lab, host: &str, words: &[&str]) -> Self {
+        let own = std::env::current_exe().unwrap();
+        let mut child = lab.spawn(host, &[&[own.to_str().unwrap(), "probe"], words].concat());
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let first = lines.next().map(Result::unwrap);
+        assert_eq!(first.as_deref(), Some("probing"), "the probe {words:?} on {host} begins");
+        Self { child, lines }
+    }
+
+    /// Waits for the finding; returns it and when it came.
+    pub(crate) fn finding(mut self) -> (String, Instant) {
+        let line = self.lines.next().map(Result::unwrap);
+        let at = Instant::now();
+        let output = self.child.wait_with_output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "a probe failed: {line:?} {error}");
+        (line.expect("a probe that succeeds prints its finding"), at)
+    }
+}
+
+/// Is the probe that the words describe.
+pub(crate) fn run(words: &[String]) -> ExitCode {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    println!("probing");
+    let finding = match words[..] {
+        ["answers", wanted, ref entries @ ..] => answers(wanted.parse().unwrap(), entries),
+        ["running", service, wanted] => running(service, wanted.parse().unwrap()),
+        ["gaps", entry, millis] => gaps(entry, Duration::from_millis(millis.parse().unwrap())),
+        _ => Err("no such probe".to_owned()),
+    };
+    match finding {
+        Ok(finding) => {
+            println!("{finding}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("{reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits until each entry (`host:port`) has answered with so many different host names.
+fn answers(wanted: usize, entries: &[&str]) -> Result<String, String> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            entries.iter().map(|entry| scope.spawn(move || names(wanted, entry))).collect();
+        threads.into_iter().try_for_each(|thread| thread.join().expect("it does not panic"))
+    })?;
+    Ok("answered".to_owned())
+}
+
+fn names(wanted: usize, entry: &str) -> Result<(), String> {
+    let address = resolve(entry)?;
+    let mut seen = BTreeSet::new();
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        let answer = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
+            .and_then(|stream| request(&stream, "/", false));
+        let name = answer.ok().and_then(|text| {
+            text.lines().find_map(|line| line.strip_prefix("Hostname: ").map(str::to_owned))
+        });
+        seen.extend(name);
+        if seen.len() >= wanted {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(format!("{entry}: {} of {wanted} host names answered", seen.len()))
+}
+
+/// Waits until so many tasks of a service are running, asking the daemon's socket.
+fn running(service: &str, wanted: usize) -> Result<String, String> {
+    let socket = std::env::var("DOCKER_HOST").map_err(|error| error.to_string())?;
+    let socket = socket.trim_start_matches("unix://").to_owned();
+    let path = format!("/v1.41/tasks?filters=%7B%22service%22%3A%7B%22{service}%22%3Atrue%7D%7D");
+    let deadline = Instant::now() + LIMIT;
+    while Instant::now() < deadline {
+        let text = UnixStream::connect(&socket).and_then(|stream| request(&stream, &path, false));
+        let tasks = text.ok().and_then(|text| {
+            let body = text.split_once("\r\n\r\n")?.1;
+            serde_json::from_str::<Vec<serde_json::Value>>(body).ok()
+        });
+        let tasks = tasks.unwrap_or_default();
+        if tasks.iter().filter(|task| task["Status"]["State"] == "running").count() >= wanted {
+            return Ok("running".to_owned());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(format!("{wanted} tasks of {service} do not run"))
+}
+
+/// Asks an entry every two milliseconds for a while, on new connections and on one that is kept.
+///
+/// Finding: `NEW_US NEW_REQUESTS NEW_FAILED KEPT_US KEPT_REQUESTS KEPT_FAILED`, where `US` is the
+/// longest time between two answers, in microseconds.
+fn gaps(entry: &str, length: Duration) -> Result<String, String> {
+    let address = resolve(entry)?;
+    std::thread::scope(|scope| {
+        let new = scope.spawn(|| {
+            watch(length, || {
+                let stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT)?;
+                request(&stream, "/", false)
+            })
+        });
+        let mut stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT);
+        let kept = watch(length, || {
+            let answer = match &stream {
+                Ok(stream) => request(stream, "/", true),
+                Err(error) => Err(std::io::Error::from(error.kind())),
+            };
+            if answer.is_err() {
+                stream = TcpStream::connect_timeout(&address, ANSWER_LIMIT);
+            }
+            answer
+        });
+        let new = new.join().expect("it does not panic");
+        Ok(format!("{new} {kept}"))
+    })
+}
+
+fn watch(length: Duration, mut ask: impl FnMut() -> std::io::Result<String>) -> String {
+    let began = Instant::now();
+    let (mut last, mut longest) = (began, Duration::ZERO);
+    let (mut requests, mut failed) = (0, 0);
+    while began.elapsed() < length {
+        requests += 1;
+        match ask() {
+            Ok(text) if text.contains("Hostname") => {
+                longest = longest.max(last.elapsed());
+                last = Instant::now();
+            }
+            _ => failed += 1,
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    format!("{} {requests} {failed}", longest.max(last.elapsed()).as_micros())
+}
+
+fn resolve(entry: &str) -> Result<SocketAddr, String> {
+    let mut addresses = entry.to_socket_addrs().map_err(|error| format!("{entry}: {error}"))?;
+    addresses.next().ok_or_else(|| format!("{entry} has no address"))
+}
+
+/// A stream whose answers are waited for with a limit.
+trait Limited: Read + Write {
+    fn limit(&self) -> std::io::Result<()>;
+}
+
+impl Limited for &TcpStream {
+    fn limit(&self) -> std::io::Result<()> {
+        self.set_nodelay(true)?;
+        self.set_read_timeout(Some(ANSWER_LIMIT))
+    }
+}
+
+impl Limited for &UnixStream {
+    fn limit(&self) -> std::io::Result<()> {
+        self.set_read_timeout(Some(ANSWER_LIMIT))
+    }
+}
+
+/// Sends a request and reads its answer: to the end of the stream, or of the body if it is kept.
+fn request(mut stream: impl Limited, path: &str, keep: bool) -> std::io::Result<String> {
+    stream.limit()?;
+    // By version 1.0 an answer comes in one piece, not in chunks.
+    let head = if keep { "HTTP/1.1\r\nHost: bench" } else { "HTTP/1.0" };
+    stream.write_all(format!("GET {path} {head}\r\n\r\n").as_bytes())?;
+    let mut text = vec![];
+    if !keep {
+        stream.read_to_end(&mut text)?;
+        return Ok(String::from_utf8_lossy(&text).into_owned());
+    }
+    let mut chunk = [0; 4096];
+    while !complete(&text) {
+        match stream.read(&mut chunk)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            length => text.extend_from_slice(&chunk[..length]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+fn complete(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    length.and_then(|length| length.parse().ok()).is_some_and(|length: usize| body.len() >= length)
+}

@@ -1,0 +1,102 @@
+//! Service start: from `docker service create` of three tasks with a published port until they run
+//! and answer, against three `docker run` on the same engines.
+//!
+//! Ours ends when all three tasks are RUNNING and every entry node has answered from each of the
+//! three: nine paths. The peer ends when each of its three containers has answered on its own host.
+
+use std::time::{Duration, Instant};
+
+use swarmnet_tests::harness::lab::{HOSTS, Lab, wait_for};
+
+use crate::figures::Samples;
+use crate::probe::Probe;
+use crate::report::{Row, Unit};
+
+/// The first round warms up and is not counted.
+const ROUNDS: usize = 6;
+const SERVICE: &str = "bench-start";
+const CREATE: &str = "docker service create --detach --quiet --name bench-start --replicas 3 --publish 8080:80 whoami";
+const RUN: &str = "run --detach --name bench-peer --publish 8081:80 whoami";
+
+pub(crate) fn measure(lab: &Lab) -> Vec<Row> {
+    let (mut ours, mut peer) = (Samples::default(), Samples::default());
+    let (mut created, mut running) = (Samples::default(), Samples::default());
+    for round in 0..ROUNDS {
+        let service = service_start(lab);
+        let containers = container_start(lab);
+        if round > 0 {
+            ours.push(ms(service.created.max(service.running).max(service.answered)));
+            created.push(ms(service.created));
+            running.push(ms(service.running));
+            peer.push(ms(containers));
+        }
+    }
+    let conditions = vec![
+        format!("ours: {CREATE}"),
+        format!("      {} ms until the command returns", median(&created)),
+        format!("      {} ms until three tasks are RUNNING", median(&running)),
+        "      counted until each of 3 entry nodes has also answered from each of 3 tasks"
+            .to_owned(),
+        format!("peer: docker {RUN}"),
+        "      on the three engines at once, until all three answer".to_owned(),
+    ];
+    let name = "service start, 3 tasks, warm image".to_owned();
+    vec![Row { name, unit: Unit::Milliseconds, ours, peer, conditions }]
+}
+
+/// What was reached how long after the command was given.
+struct Start {
+    created: Duration,
+    running: Duration,
+    answered: Duration,
+}
+
+fn service_start(lab: &Lab) -> Start {
+    let running = Probe::start(lab, "master", &["running", SERVICE, "3"]);
+    let answers =
+        Probe::start(lab, "client", &["answers", "3", "master:8080", "node01:8080", "node02:8080"]);
+    let began = Instant::now();
+    let words: Vec<&str> = CREATE.split(' ').collect();
+    let start = std::thread::scope(|scope| {
+        let running = scope.spawn(|| running.finding().1 - began);
+        let answered = scope.spawn(|| answers.finding().1 - began);
+        lab.ok("master", &words);
+        let created = began.elapsed();
+        let [running, answered] = [running, answered].map(|thread| thread.join().unwrap());
+        Start { created, running, answered }
+    });
+    lab.docker(&format!("service rm {SERVICE}"));
+    wait_for("no container of the last round", || {
+        HOSTS.iter().all(|host| lab.task_containers(host).is_empty())
+    });
+    start
+}
+
+fn container_start(lab: &Lab) -> Duration {
+    let answers =
+        Probe::start(lab, "client", &["answers", "1", "master:8081", "node01:8081", "node02:8081"]);
+    let run: Vec<&str> = RUN.split(' ').collect();
+    let began = Instant::now();
+    let took = std::thread::scope(|scope| {
+        let answered = scope.spawn(|| answers.finding().1 - began);
+        let started = HOSTS.map(|host| {
+            let words = [&["engine", host, "--"], run.as_slice()].concat();
+            scope.spawn(move || lab.lab_ok(&words))
+        });
+        started.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+        let started = began.elapsed();
+        started.max(answered.join().unwrap())
+    });
+    for host in HOSTS {
+        lab.lab_ok(&["engine", host, "--", "rm", "--force", "bench-peer"]);
+    }
+    took
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn median(samples: &Samples) -> String {
+    format!("{:.0}", samples.median())
+}
