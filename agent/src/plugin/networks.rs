@@ -11,6 +11,9 @@ use super::{DRIVER, GATEWAY_NETWORK, GATEWAY_VALUE, NETWORK_OPTION, TASK_OPTION}
 use crate::inputs::network;
 use crate::task::networks::{EngineNetworkSpec, PrepareError, TaskNetwork};
 
+/// Characters of an id that tell two networks of one name apart, as lists show ids.
+const SHORT_ID: usize = 12;
+
 /// True unless all networks of the task are internal and it publishes nothing.
 pub fn needs_gateway(task: &Task, view: &NodeView) -> bool {
     let internal = |a: &Attachment| network(view, &a.network_id).is_some_and(|n| n.internal);
@@ -32,13 +35,20 @@ pub fn overlays(task: &Task, view: &NodeView) -> Result<Vec<TaskNetwork>, Prepar
 
 fn task_network(task: &TaskId, attachment: &Attachment, network: &NetworkItem) -> TaskNetwork {
     TaskNetwork {
-        engine_name: network.name.clone(),
+        engine_name: engine_name(network),
         network_id: Some(network.id.clone()),
         create: create(network.id.as_str(), network.subnet.subnet, network.internal),
         address: attachment.address.ip(),
         driver_options: endpoint_options(task, network.id.as_str()),
         aliases: attachment.aliases.clone(),
     }
+}
+
+/// The name alone would not do: a network may be removed and made again under its name while tasks of
+/// the old one still stop on this node, and the user may have a local network of that name.
+fn engine_name(network: &NetworkItem) -> String {
+    let id = network.id.as_str();
+    format!("{}.{}", network.name, id.get(..SHORT_ID).unwrap_or(id))
 }
 
 /// Returns the gateway attachment of a task.
@@ -71,4 +81,31 @@ fn endpoint_options(task: &TaskId, network: &str) -> BTreeMap<String, String> {
     [(TASK_OPTION, task.as_str()), (NETWORK_OPTION, network)]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use swarmnet_model::{NetworkId, Subnet, Vni};
+
+    use super::*;
+
+    #[test]
+    fn a_network_made_again_under_its_name_is_another_one_for_the_engine() {
+        let network = |id: &str| NetworkItem {
+            id: NetworkId::from_text(id),
+            name: "s_front".to_owned(),
+            vni: Vni::new(4097).unwrap(),
+            subnet: Subnet {
+                subnet: "10.0.1.0/24".parse().unwrap(),
+                range: None,
+                gateway: [10, 0, 1, 1].into(),
+            },
+            internal: false,
+            attachable: false,
+            mtu: None,
+        };
+        let names = ["vby3ukx1ii312sevyorhpn6y8", "g9ormv5g0d9uvfkfciwd1fn6p"]
+            .map(|id| engine_name(&network(id)));
+        assert_eq!(names, ["s_front.vby3ukx1ii31", "s_front.g9ormv5g0d9u"]);
+    }
 }
