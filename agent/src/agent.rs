@@ -1,12 +1,13 @@
 //! The running agent of one node: what is started, in which order, how it stops.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::view::{Item, ItemKey, NetworkItem};
-use swarmnet_model::{Clock, NetworkId, NodeId, NodeView};
+use swarmnet_model::{Clock, NetworkId, NodeId, NodeView, PublishedPort, TaskId};
 use swarmnet_proto::transport::TlsContext;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -19,6 +20,7 @@ use crate::dataplane::{DataPlane, NodeWiring};
 use crate::engine::watch::{EVENT_QUEUE, follow};
 use crate::engine::{DockerEngine, Engine, EngineFacts, EngineNetwork};
 use crate::farewell::Farewell;
+use crate::inputs::tasks;
 use crate::local::{LocalError, LocalState, keep_written};
 use crate::report::Reporter;
 use crate::session::{Connect, SessionParts, Sessions};
@@ -69,6 +71,8 @@ pub struct LocalNetworks {
     pub networks: Vec<LocalNetwork>,
     /// Engine name of the gateway network, if the engine has it.
     pub gateway_engine_name: Option<String>,
+    /// Host-mode ports that this node serves, by task.
+    pub host_ports: BTreeMap<TaskId, Vec<PublishedPort>>,
 }
 
 /// Why leaving the swarm left something behind.
@@ -250,7 +254,7 @@ impl Agent {
 }
 
 fn local_networks(present: &[EngineNetwork], view: &NodeView) -> LocalNetworks {
-    let mut local = LocalNetworks::default();
+    let mut local = LocalNetworks { host_ports: host_ports(view), ..LocalNetworks::default() };
     for network in present {
         if network.label == GATEWAY_LABEL_VALUE {
             local.gateway_engine_name = Some(network.name.clone());
@@ -266,6 +270,16 @@ fn local_networks(present: &[EngineNetwork], view: &NodeView) -> LocalNetworks {
         }
     }
     local
+}
+
+/// A port is withdrawn as soon as its task should end.
+fn host_ports(view: &NodeView) -> BTreeMap<TaskId, Vec<PublishedPort>> {
+    let wanted = tasks(view).filter(|assigned| !assigned.task.desired_state.is_terminal());
+    let ports = wanted.map(|assigned| {
+        let ports = assigned.task.endpoint_spec.host_ports().cloned().collect::<Vec<_>>();
+        (assigned.task.id.clone(), ports)
+    });
+    ports.filter(|(_, ports)| !ports.is_empty()).collect()
 }
 
 /// A stored state that cannot be used is as good as none; it is replaced soon.

@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::pin::Pin;
 
@@ -6,7 +5,7 @@ use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
 use swarmnet_model::view::NetworkItem;
 use swarmnet_model::{
-    DesiredState, NodeDescription, Subnet, TaskId, TaskState, TaskStatus, ViewUpdate, Vni,
+    DesiredState, NodeDescription, Subnet, TaskState, TaskStatus, ViewUpdate, Vni,
 };
 use swarmnet_proto::v1::dispatcher_server::{Dispatcher, DispatcherServer};
 use swarmnet_proto::{document, v1};

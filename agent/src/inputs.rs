@@ -9,7 +9,7 @@ use ipnetwork::Ipv4Network;
 use swarmnet_ebpf::abi;
 use swarmnet_model::defaults::DATA_PATH_PORT;
 use swarmnet_model::view::{AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem};
-use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, PublishMode, TaskId};
+use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, TaskId};
 
 use crate::netlink::link::Link;
 use crate::netlink::snapshot::Snapshot;
@@ -67,15 +67,17 @@ impl Inputs {
         tasks(&self.view)
     }
 
+    /// Returns the tasks with ports that only this node serves.
+    pub fn host_tasks(&self) -> impl Iterator<Item = &AssignedTask> {
+        self.tasks().filter(|task| task.task.endpoint_spec.host_ports().next().is_some())
+    }
+
     pub fn network(&self, id: &NetworkId) -> Option<&NetworkItem> {
         network(&self.view, id)
     }
 
     pub fn task(&self, id: &TaskId) -> Option<&AssignedTask> {
-        match self.view.get(&ItemKey::Task(id.clone())) {
-            Some(Item::Task(task)) => Some(task),
-            _ => None,
-        }
+        assigned(&self.view, id)
     }
 
     /// Returns the address of this node; `None` until its own peer item has come.
@@ -108,15 +110,6 @@ impl Inputs {
         self.local_endpoints().find(|(e, _)| e.is_gateway() && e.task == *task)
     }
 
-    /// Returns the host-mode ports of a task as (protocol, published, target).
-    pub fn host_ports(task: &AssignedTask) -> Vec<(u8, u16, u16)> {
-        let ports = task.task.endpoint_spec.ports.iter();
-        ports
-            .filter(|port| port.mode == PublishMode::Host && port.published_port != 0)
-            .map(|port| (port.protocol.number(), port.published_port, port.target_port))
-            .collect()
-    }
-
     /// Returns everything that needs a number.
     pub fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
@@ -138,7 +131,7 @@ impl Inputs {
                 vnis.chain(mesh).map(|vni| BackendKey { task: backend.task_id.clone(), vni }),
             );
         }
-        for task in self.tasks().filter(|task| !Self::host_ports(task).is_empty()) {
+        for task in self.host_tasks() {
             let id = task.task.id.clone();
             wanted.services.insert(ServiceKey::Host(id.clone()));
             wanted.backends.insert(BackendKey { task: id, vni: abi::VNI_HOST });
@@ -187,6 +180,14 @@ pub fn tasks(view: &NodeView) -> impl Iterator<Item = &AssignedTask> {
         | Item::Service(_)
         | Item::Backend(_) => None,
     })
+}
+
+/// Returns one of this node's tasks of a view.
+pub fn assigned<'a>(view: &'a NodeView, id: &TaskId) -> Option<&'a AssignedTask> {
+    match view.get(&ItemKey::Task(id.clone())) {
+        Some(Item::Task(task)) => Some(task),
+        _ => None,
+    }
 }
 
 /// Returns one network of a view.

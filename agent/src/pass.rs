@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use crate::balancer::apply::Writer;
 use crate::dataplane::{DataPlaneError, Places};
 use crate::debug::evidence::CONFLICTS_FILE;
+use crate::ingress::claim::claim;
 use crate::ingress::placeholder::Placeholders;
-use crate::inputs::{Inputs, task_mtu};
+use crate::inputs::{Inputs, assigned, task_mtu};
 use crate::kernel::{ApplyError, Kernel};
 use crate::loader::Loader;
 use crate::netlink::link::VethEnd;
@@ -305,6 +306,7 @@ impl Passes {
         sandbox: PathBuf,
     ) -> Result<(), CallError> {
         let told = told.ok_or(CallError::NoSwarm)?;
+        self.claim_ports(told, id).await?;
         let wired = self.journal.update(|journal| {
             let endpoint = journal.endpoints.get_mut(id)?;
             endpoint.sandbox = Some(sandbox);
@@ -317,6 +319,17 @@ impl Passes {
             self.leave(id).await;
         }
         result
+    }
+
+    /// A container does not start without the host-mode ports that its gateway interface is for.
+    async fn claim_ports(&mut self, told: &Told, id: &str) -> Result<(), CallError> {
+        let journal = self.journal.read();
+        let gateway = journal.endpoints.get(id).filter(|endpoint| endpoint.is_gateway());
+        let task = gateway.and_then(|endpoint| assigned(&told.view, &endpoint.task));
+        match task {
+            Some(task) => Ok(claim(&mut self.placeholders, task).await?),
+            None => Ok(()),
+        }
     }
 
     async fn wire(&mut self, told: &Told, id: &str, endpoint: &Endpoint) -> Result<(), CallError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::{
-    Availability, Call, CallError, ClusterSpec, NetworkId, NodeId, Reply, Tables,
+    Availability, Call, CallError, ClusterSpec, NetworkId, NodeId, PortSpec, Reply, Tables, TaskId,
 };
 
 /// How this node stands to a swarm, as `Swarm:` of `/_ping` and `LocalNodeState` say it.
@@ -94,6 +94,8 @@ pub struct LocalNetworks {
     pub networks: Vec<LocalNetwork>,
     /// Name of the engine network of gateway attachments; hidden from users.
     pub gateway_engine_name: String,
+    /// Host-mode ports that this node serves, by task.
+    pub host_ports: BTreeMap<TaskId, Vec<PortSpec>>,
 }
 
 /// What the API needs of its node.

@@ -78,6 +78,13 @@ pub struct EndpointSpec {
     pub ports: Vec<PortSpec>,
 }
 
+impl EndpointSpec {
+    /// Returns the ports that a task's own node serves.
+    pub fn host_ports(&self) -> impl Iterator<Item = &PublishedPort> {
+        self.ports.iter().filter(|port| port.mode == PublishMode::Host && port.published_port != 0)
+    }
+}
+
 /// How the service is reached: the answer to an [`EndpointSpec`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceEndpoint {

@@ -113,6 +113,7 @@ impl AgentRole for RunningAgent {
         LocalNetworks {
             networks: networks.collect(),
             gateway_engine_name: local.gateway_engine_name.unwrap_or_default(),
+            host_ports: local.host_ports,
         }
     }
 

@@ -104,7 +104,7 @@ fn mesh_slots(tasks: &[(&TaskId, u32)]) -> Vec<u32> {
 
 /// Host-mode ports serve as soon as the task is wired: they are the business of this node alone.
 fn add_host_ports(inputs: &Inputs, state: &mut State) {
-    for task in inputs.tasks().filter(|task| !Inputs::host_ports(task).is_empty()) {
+    for task in inputs.host_tasks() {
         let id = &task.task.id;
         let Some(gateway) =
             inputs.gateway_of(id).filter(|_| !task.task.desired_state.is_terminal())

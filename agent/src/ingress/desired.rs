@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use swarmnet_ebpf::abi::{
     self, Be16, Be32, ConfValue, Iface, MAX_SUBNETS, MeshKey, MeshTarget, Net, Port, PortKey,
 };
-use swarmnet_model::{PublishMode, TaskId};
+use swarmnet_model::{PublishMode, PublishedPort, TaskId};
 
 use super::{HOST_DEVICE, HOST_PEER, Pair, State};
 use crate::inputs::Inputs;
@@ -57,24 +57,24 @@ fn add_ports(inputs: &Inputs, state: &mut State) {
         let key = ServiceKey::Mesh(service.id.clone());
         let Some(svc) = inputs.numbers.services.get(&key) else { continue };
         for port in service.ports.iter().filter(|p| p.mode == PublishMode::Ingress) {
-            let number = port.protocol.number();
-            add_port(state, *svc, (number, port.published_port, port.target_port));
+            add_port(state, *svc, port);
         }
     }
-    for task in inputs.tasks().filter(|task| !task.task.desired_state.is_terminal()) {
+    for task in inputs.host_tasks().filter(|task| !task.task.desired_state.is_terminal()) {
         let key = ServiceKey::Host(task.task.id.clone());
         let joined = inputs.gateway_of(&task.task.id).is_some();
         if let Some(svc) = inputs.numbers.services.get(&key).filter(|_| joined) {
-            for port in Inputs::host_ports(task) {
+            for port in task.task.endpoint_spec.host_ports() {
                 add_port(state, *svc, port);
             }
         }
     }
 }
 
-fn add_port(state: &mut State, svc: u32, (proto, published, target): (u8, u16, u16)) {
+fn add_port(state: &mut State, svc: u32, port: &PublishedPort) {
+    let (proto, published) = (port.protocol.number(), port.published_port);
     let key = PortKey { addr: Be32::ZERO, port: Be16::new(published), proto, pad: 0 };
-    state.ports.insert(key, Port { svc, target_port: Be16::new(target), flags: 0 });
+    state.ports.insert(key, Port { svc, target_port: Be16::new(port.target_port), flags: 0 });
     state.held.insert((proto, published));
     state.reserved.insert(published);
 }

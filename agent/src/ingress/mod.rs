@@ -8,8 +8,10 @@
 //! programs from taking the port. Inspect: `swarmnet debug ingress`, `nft list table ip swarmnet`.
 
 pub mod apply;
+pub mod claim;
 pub mod desired;
 pub mod firewall;
+pub mod holder;
 pub mod observe;
 pub mod placeholder;
 pub mod plan;

@@ -17,6 +17,7 @@ use super::message::{
     ROUTE_CONNECTED, RequestAddress, RequestPool, StaticRoute,
 };
 use super::{GATEWAY_VALUE, NETWORK_OPTION, TASK_OPTION};
+use crate::ingress::claim::ClaimError;
 use crate::inputs::network;
 use crate::netlink::link::Mac;
 use crate::reconcile::{Command, Told};
@@ -53,6 +54,8 @@ pub enum CallError {
     Full,
     #[error("writing the plugin journal: {0}")]
     Journal(#[from] std::io::Error),
+    #[error(transparent)]
+    Port(#[from] ClaimError),
     #[error("wiring failed: {reason}")]
     Wiring { reason: String },
     #[error("swarmnet is stopping")]

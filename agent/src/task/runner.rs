@@ -15,9 +15,10 @@ use tracing::{debug, info, warn};
 use super::entry::Entry;
 use super::networks::Wiring;
 use super::prepare::{NodeFacts, Preparer};
-use super::worker::{Done, Next, Worker, assigned};
+use super::worker::{Done, Next, Worker};
 use crate::engine::watch::Wake;
 use crate::engine::{Engine, EngineError, EngineFacts, EngineNetwork};
+use crate::inputs::assigned;
 use crate::report::Reporter;
 
 /// Everything is looked at this often, whatever the events said.

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use swarmnet_model::limits::TASK_ERROR_LENGTH_MAX;
 use swarmnet_model::view::AssignedTask;
-use swarmnet_model::{ContainerStatus, DesiredState, TaskState, TaskStatus, Timestamp};
+use swarmnet_model::{
+    ContainerStatus, DesiredState, PublishedPort, TaskState, TaskStatus, Timestamp,
+};
 
 use super::stop;
 use crate::engine::{ContainerFacts, ContainerState, Health};
@@ -72,6 +74,8 @@ pub(super) struct Situation<'a> {
     pub(super) container: Option<&'a ContainerFacts>,
     /// `None` until this process has prepared the task.
     pub(super) prepared: Option<&'a Prepared>,
+    /// Served by this node for the task while it runs.
+    pub(super) host_ports: &'a [PublishedPort],
     /// The container was stopped because its health check failed.
     pub(super) unhealthy: bool,
     /// The data plane has been told that the task is over.
@@ -187,6 +191,8 @@ fn starting(situation: &Situation<'_>) -> Step {
         ContainerState::Running { health: Health::Unhealthy, .. } => stop_unhealthy(container),
         ContainerState::Running { health: Health::Unchecked | Health::Healthy, pid } => {
             let mut status = advance(situation, TaskState::Running, "started");
+            // They were taken when the container was wired, or it would not have started.
+            status.ports = situation.host_ports.to_vec();
             status.container = Some(ContainerStatus {
                 container_id: container.id.clone(),
                 pid: *pid,

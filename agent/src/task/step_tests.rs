@@ -11,6 +11,7 @@ struct World {
     status: TaskStatus,
     container: Option<ContainerFacts>,
     prepared: Option<Prepared>,
+    host_ports: Vec<PublishedPort>,
     unhealthy: bool,
     released: bool,
     waited: Duration,
@@ -24,6 +25,7 @@ fn world(desired: DesiredState) -> World {
         status: assigned.task.status,
         container: None,
         prepared: None,
+        host_ports: Vec::new(),
         unhealthy: false,
         released: false,
         waited: Duration::ZERO,
@@ -52,6 +54,7 @@ impl World {
                 status: &self.status,
                 container: self.container.as_ref(),
                 prepared: self.prepared.as_ref(),
+                host_ports: &self.host_ports,
                 unhealthy: self.unhealthy,
                 released: self.released,
                 waited: self.waited,
@@ -80,6 +83,9 @@ impl World {
         }
         if let Some(gateway) = status.gateway {
             write!(self.log, " via {gateway}").unwrap();
+        }
+        for port in &status.ports {
+            write!(self.log, " serves {}->{}", port.published_port, port.target_port).unwrap();
         }
         self.log.push('\n');
     }
@@ -161,6 +167,24 @@ fn a_task_waits_in_ready_until_it_is_meant_to_run() {
         running `started` pid 42 exit 0 via 172.31.240.2
         → Rest
     "#]]);
+}
+
+#[test]
+fn host_mode_ports_are_told_while_the_task_runs() {
+    let mut world = world(DesiredState::Running);
+    world.host_ports = vec![PublishedPort {
+        name: String::new(),
+        protocol: swarmnet_model::Protocol::Tcp,
+        target_port: 80,
+        published_port: 8080,
+        mode: swarmnet_model::PublishMode::Host,
+    }];
+    world.rest();
+    assert_eq!(world.log.matches("serves").count(), 1, "{}", world.log);
+    let running = "running `started` pid 42 exit 0 via 172.31.240.2 serves 8080->80";
+    assert!(world.log.contains(running), "{}", world.log);
+    world.with(exit(3)).rest();
+    assert_eq!(world.status.ports, []);
 }
 
 #[test]

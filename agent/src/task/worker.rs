@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::defaults::STOP_GRACE_PERIOD;
-use swarmnet_model::view::{AssignedTask, Item, ItemKey};
 use swarmnet_model::{Clock, NodeView, Task, TaskId, TaskState, TaskStatus, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -138,6 +137,8 @@ impl Worker {
 
     /// Steps until an action is left, and reports every status on the way.
     fn settle(&self, job: &Job, container: Option<&ContainerFacts>) -> Action {
+        let ports = job.task.iter().flat_map(|task| task.endpoint_spec.host_ports());
+        let host_ports: Vec<_> = ports.cloned().collect();
         loop {
             let status = self.status(job);
             let step = step(&Situation {
@@ -145,6 +146,7 @@ impl Worker {
                 status: &status,
                 container,
                 prepared: job.memory.prepared.as_ref(),
+                host_ports: &host_ports,
                 unhealthy: job.memory.unhealthy,
                 released: job.memory.released,
                 waited: job.waited,
@@ -277,12 +279,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Returns the assignment of a task in a view.
-pub(super) fn assigned<'a>(view: &'a NodeView, task: &TaskId) -> Option<&'a AssignedTask> {
-    match view.get(&ItemKey::Task(task.clone())) {
-        Some(Item::Task(assigned)) => Some(assigned),
-        _ => None,
-    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod node_networks;
+pub(crate) mod node_ports;
 pub(crate) mod privileges;
 pub(crate) mod resources;
 pub(crate) mod service;

@@ -84,6 +84,7 @@ mod tests {
                 engine_name: "swarmnet-vby3".to_owned(),
             }],
             gateway_engine_name: "swarmnet-gw".to_owned(),
+            ..LocalNetworks::default()
         }
     }
 

@@ -10,6 +10,7 @@ use crate::app::Exchange;
 use crate::body;
 use crate::control_plane::LocalNetworks;
 use crate::convert::node_networks::{concerns, rewrite};
+use crate::convert::node_ports;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{self, wire};
@@ -116,9 +117,13 @@ async fn translated(x: &Exchange, path: &str, local: &LocalNetworks) -> Answer {
 /// `None` if the answer is no JSON: it is passed on as it came.
 fn translate(bytes: &Bytes, local: &LocalNetworks) -> Option<Bytes> {
     let mut value: Value = serde_json::from_slice(bytes).ok()?;
+    let present = |container: &mut Value| {
+        rewrite(container, local);
+        node_ports::add(container, local);
+    };
     match value.as_array_mut() {
-        Some(containers) => containers.iter_mut().for_each(|one| rewrite(one, local)),
-        None => rewrite(&mut value, local),
+        Some(containers) => containers.iter_mut().for_each(present),
+        None => present(&mut value),
     }
     let mut text = serde_json::to_vec(&value).ok()?;
     text.push(b'\n');

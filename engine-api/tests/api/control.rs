@@ -95,6 +95,7 @@ impl FakeControl {
                 engine_name: "swarmnet-dca".to_owned(),
             }],
             gateway_engine_name: "swarmnet-gw".to_owned(),
+            ..LocalNetworks::default()
         };
         self
     }

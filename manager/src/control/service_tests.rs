@@ -98,7 +98,7 @@ fn published_ports_need_the_ingress_network() {
         "rpc error: code = FailedPrecondition desc = service needs ingress network, but no \
          ingress network is present"
     );
-    assert!(created("", |spec| spec.endpoint.ports.push(port("80@host"))).is_ok());
+    assert!(created("", |spec| spec.endpoint.ports.push(port("80:80@host"))).is_ok());
 }
 
 #[test]

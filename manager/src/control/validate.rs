@@ -141,6 +141,9 @@ fn check_update(config: &UpdateConfig) -> Result<(), CallError> {
     Err(CallError::invalid(message))
 }
 
+const HOST_PORT_CHOSEN_BY_NODE: &str = "a host-mode port that each node chooses is not supported by \
+                                        this version of swarmnet: name the published port";
+
 fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), CallError> {
     let invalid = |message: &str| Err(CallError::invalid(format!("EndpointSpec: {message}")));
     if endpoint.ports.len() > PORTS_PER_SERVICE_MAX {
@@ -151,6 +154,9 @@ fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), CallError> {
         let ingress = port.mode == PublishMode::Ingress;
         if port.target_port == 0 {
             return invalid("target port must be between 1 and 65535");
+        }
+        if !ingress && port.published_port == 0 {
+            return Err(CallError::manager(Code::Unimplemented, HOST_PORT_CHOSEN_BY_NODE));
         }
         if ingress && endpoint.mode == EndpointMode::Dnsrr {
             return invalid("port published with ingress mode can't be used with dnsrr mode");
@@ -250,6 +256,7 @@ mod tests {
         assert_eq!(ports(&["80:80/sctp", "81:82/sctp@host"], vip), "");
         assert!(ports(&["81:80/sctp"], vip).contains("SCTP"));
         assert!(ports(&["80:0"], vip).contains("target port"));
+        assert!(ports(&["80@host"], vip).contains("name the published port"));
     }
 
     #[test]
