@@ -73,7 +73,18 @@ fn bind((proto, port): (u8, u16)) -> io::Result<Option<Socket>> {
         // Nobody reads what strays here; the kernel rounds the size up to its minimum.
         socket.set_recv_buffer_size(1)?;
     }
-    socket.bind(&SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port)))?;
+    let address = SockAddr::from(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port));
+    match socket.bind(&address) {
+        // Closed connections of a program that is gone keep its port for a minute; a program that
+        // is there keeps it in spite of the option.
+        Err(error) if proto == TCP && error.kind() == io::ErrorKind::AddrInUse => {
+            socket.set_reuse_address(true)?;
+            socket.bind(&address)?;
+            // From here on nobody shares it with us.
+            socket.set_reuse_address(false)?;
+        }
+        bound => bound?,
+    }
     Ok(Some(socket))
 }
 
@@ -95,5 +106,23 @@ mod tests {
         assert!(TcpListener::bind(("0.0.0.0", port)).is_err());
         placeholders.let_go((TCP, port));
         TcpListener::bind(("0.0.0.0", port)).unwrap();
+    }
+
+    #[test]
+    fn closed_connections_of_a_program_that_is_gone_do_not_keep_its_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let (served, _) = listener.accept().unwrap();
+        let mut placeholders = Placeholders::default();
+        let key = (TCP, address.port());
+        assert!(placeholders.hold(key).is_err(), "it is there");
+        // The side that closes first waits.
+        drop(served);
+        drop(client);
+        drop(listener);
+        placeholders.hold(key).unwrap();
+        let other = TcpListener::bind(("0.0.0.0", address.port()));
+        assert!(other.is_err(), "the port is ours");
     }
 }
