@@ -40,7 +40,7 @@ test: build ## formatting, lints, then unit, kernel and cluster tests, with one 
 	$(CARGO) fmt --all --check
 	$(CLIPPY)
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; started=$$SECONDS; \
-	$(TEST) --no-fail-fast 2>&1 | tee "$$log" && status=0 || status=$$?; \
+	$(TEST) --no-fail-fast -- --include-ignored 2>&1 | tee "$$log" && status=0 || status=$$?; \
 	awk -v status="$$status" -v seconds="$$((SECONDS - started))" ' \
 		/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 		/^test .*ignored/ { print } \

@@ -207,7 +207,8 @@ fn no_file_is_left_out_of_the_build() {
             _ => (stem, folder),
         };
         let named = all.iter().any(|(other, text)| {
-            (Path::new(other).starts_with(parent) || Path::new(other) == parent.with_extension("rs"))
+            (Path::new(other).starts_with(parent)
+                || Path::new(other) == parent.with_extension("rs"))
                 && (text.contains(&format!("mod {module};"))
                     || text.contains(&format!("{module}.rs\"")))
         });
