@@ -161,13 +161,22 @@ fn check_usable(subnet: Ipv4Network) -> Result<(), CallError> {
 }
 
 fn free_subnet(tables: &Tables) -> Result<Ipv4Network, CallError> {
-    let taken: Vec<_> = tables.networks.values().map(|network| network.subnet.subnet).collect();
+    let present = tables.networks.values().map(|network| network.subnet.subnet);
+    let taken: Vec<_> = present.chain(departing_subnets(tables)).collect();
     let cluster = tables.cluster.as_ref().ok_or_else(CallError::no_leader)?;
     let bits = cluster.subnet_size_bits;
     ipam::free_block(&cluster.address_pools, bits, &taken).ok_or_else(|| {
         let message = format!("no free /{bits} subnet is left in the cluster's address pools");
         CallError::manager(Code::FailedPrecondition, message)
     })
+}
+
+/// Subnets whose addresses tasks have not let go of: a network may be removed while its last tasks
+/// still stop, and one node cannot hold an address twice.
+fn departing_subnets(tables: &Tables) -> impl Iterator<Item = Ipv4Network> {
+    let there = tables.tasks.values().filter(|task| !task.status.state.is_terminal());
+    let addresses = there.flat_map(|task| &task.attachments).map(|held| held.address);
+    addresses.filter_map(|held| Ipv4Network::new(held.network(), held.prefix()).ok())
 }
 
 fn vni(tables: &Tables, spec: &NetworkSpec) -> Result<Vni, CallError> {
@@ -229,6 +238,17 @@ mod tests {
         assert_eq!(network.subnet.subnet.to_string(), "10.0.2.0/24");
         assert_eq!(network.subnet.gateway.to_string(), "10.0.2.1");
         assert_eq!(network.vni.get(), 4098);
+    }
+
+    #[test]
+    fn the_subnet_of_a_removed_network_rests_until_its_tasks_have_stopped() {
+        let chosen = |state: &str| {
+            let task = format!("task web.1 t1 n1 {state} desired=remove address=10.0.2.3");
+            let given = format!("{GIVEN}\n service web net=gone removed\n {task}");
+            free_subnet(&World::given(&given).tables).unwrap().to_string()
+        };
+        assert_eq!(chosen("running"), "10.0.3.0/24");
+        assert_eq!(chosen("shutdown"), "10.0.2.0/24");
     }
 
     #[test]
