@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 CARGO ?= cargo
 LAB := target/release/swarmnet-lab
 # Namespaces, BPF and the engines need root; a user who is not is asked by sudo.
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=KEEP)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env=KEEP,WAIT)
 ifneq ($(SUDO),)
 # Tests that need root are started by sudo as well; cargo itself is not.
 HOST := $(shell rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')

@@ -7,8 +7,9 @@ use swarmnet_tests::harness::lab::Lab;
 
 /// Busier than this by others' work, figures say more about them.
 const QUIET_LOAD: f64 = 0.5;
-/// Longest wait for a quiet moment. Afterwards figures are taken anyway, and the load is printed.
-const QUIET_WAIT: Duration = Duration::from_secs(300);
+/// Longest wait for a quiet moment, in seconds, unless `WAIT` says otherwise. Afterwards figures are
+/// taken anyway, and the load is printed.
+const QUIET_WAIT_S: u64 = 300;
 /// Length of a tick of `/proc/stat` in microseconds: the kernel shows 100 per second.
 const TICK_US: u64 = 10_000;
 
@@ -38,7 +39,8 @@ pub(crate) fn cpus() -> usize {
 
 /// Waits until nobody else is busy, then says how busy the machine is.
 pub(crate) fn wait_until_quiet() -> String {
-    let deadline = Instant::now() + QUIET_WAIT;
+    let wait = std::env::var("WAIT").ok().and_then(|text| text.parse().ok());
+    let deadline = Instant::now() + Duration::from_secs(wait.unwrap_or(QUIET_WAIT_S));
     while load() >= QUIET_LOAD && Instant::now() < deadline {
         std::thread::sleep(Duration::from_secs(2));
     }

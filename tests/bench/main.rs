@@ -5,7 +5,8 @@
 //! shared machine. Nothing is asserted on time; a row fails only if something does not answer.
 //!
 //! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed: a
-//! word on the command line selects rows. With `KEEP=1` the lab stays up. Needs root.
+//! word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
+//! `KEEP=1` leaves the lab up. Needs root.
 #![expect(clippy::unwrap_used, reason = "a program for developers: a wrong step ends it")]
 
 mod figures;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     {
         return probe::run(words);
     }
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word));
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
     let selected: Vec<_> = ROWS.iter().filter(|(name, _)| wanted(name)).collect();
     if selected.is_empty() {
         eprintln!("no such row; there are: start, mesh, restart");
