@@ -26,7 +26,9 @@ impl<'a> NodeViews<'a> {
     pub fn new(tables: &'a Tables) -> Self {
         let mut by_node: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut by_service: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for task in tables.tasks.values() {
+        // A global task names its node before it has its addresses: the node must not begin with it.
+        let assigned = |task: &&Arc<Task>| task.status.state >= TaskState::Assigned;
+        for task in tables.tasks.values().filter(assigned) {
             if let Some(node) = &task.node_id {
                 by_node.entry(node).or_default().push(task);
                 by_service.entry(&task.service_id).or_default().push(task);

@@ -188,6 +188,21 @@ fn every_node_hears_of_a_published_service() {
 }
 
 #[test]
+fn a_global_task_is_unknown_to_its_node_until_it_is_assigned() {
+    let mut world = World::new();
+    world.service("agent", None, None);
+    world.task("t1", "agent", "n1", TaskState::New);
+    world.task("t2", "agent", "n1", TaskState::Pending);
+    world.check(
+        "n1",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+        "#]],
+    );
+}
+
+#[test]
 fn a_network_is_known_only_where_a_task_uses_it() {
     let mut world = World::new();
     world.network("net", 4097);
