@@ -37,16 +37,27 @@ pub(crate) fn cpus() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Waits until nobody else is busy, then says how busy the machine is.
-pub(crate) fn wait_until_quiet() -> String {
+/// Waits until nobody else is busy, before the first row.
+pub(crate) fn wait_until_quiet() -> Option<&'static str> {
     let wait = std::env::var("WAIT").ok().and_then(|text| text.parse().ok());
     let deadline = Instant::now() + Duration::from_secs(wait.unwrap_or(QUIET_WAIT_S));
-    while load() >= QUIET_LOAD && Instant::now() < deadline {
+    while load() >= QUIET_LOAD {
+        if Instant::now() >= deadline {
+            return Some("the machine is NOT quiet: do not trust the figures");
+        }
         std::thread::sleep(Duration::from_secs(2));
     }
-    let load = load();
-    let remark = if load < QUIET_LOAD { "" } else { ": NOT quiet, do not trust the figures" };
-    format!("load average {load:.2} at the start{remark}")
+    None
+}
+
+/// Says how busy the machine is between rows. The load still holds what the last row did, so the CPU
+/// time that is used at the moment is told too.
+pub(crate) fn activity() -> String {
+    let (before, began) = (busy_us(), Instant::now());
+    std::thread::sleep(Duration::from_secs(3));
+    let busy = Duration::from_micros(busy_us() - before).as_secs_f64();
+    let share = busy / began.elapsed().as_secs_f64() * 100.0;
+    format!("load average {:.2}, {share:.0} % of one CPU busy before it began", load())
 }
 
 fn load() -> f64 {

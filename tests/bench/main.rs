@@ -44,9 +44,12 @@ fn main() -> ExitCode {
     }
     let lab = Lab::start("bench", &["--swarm"]);
     let mut report = Report::begin(&machine::describe(&lab));
+    if let Some(warning) = machine::wait_until_quiet() {
+        report.line(warning);
+    }
     let mut whole = true;
     for (name, measure) in selected {
-        report.load(name, &machine::wait_until_quiet());
+        report.line(&format!("\n{name} ({})", machine::activity()));
         match catch_unwind(AssertUnwindSafe(|| measure(&lab))) {
             Ok(rows) => rows.iter().for_each(|row| report.row(row)),
             Err(_panic) => {

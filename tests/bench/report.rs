@@ -37,11 +37,6 @@ impl Report {
         report
     }
 
-    /// Says how busy the machine was when a row began.
-    pub(crate) fn load(&mut self, name: &str, load: &str) {
-        self.line(&format!("\n{name} ({load})"));
-    }
-
     pub(crate) fn row(&mut self, row: &Row) {
         let ratios = row.ours.ratios(&row.peer);
         let (least, most) = ratios.spread();
@@ -67,7 +62,7 @@ impl Report {
         }
     }
 
-    fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         println!("{line}");
         writeln!(self.text, "{line}").expect("a String takes all writes");
     }
