@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::brief::Brief;
+
 /// One change of one key; complete and idempotent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Edit<K, V> {
@@ -37,11 +39,11 @@ impl<K: Ord + Clone, V: Clone + PartialEq> Edit<K, V> {
     }
 }
 
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Display for Edit<K, V> {
+impl<K: Brief, V: Brief> fmt::Display for Edit<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Set(key, value) => write!(f, "set {key:?} {value:?}"),
-            Self::Remove(key) => write!(f, "remove {key:?}"),
+            Self::Set(key, value) => write!(f, "set {} {}", key.brief(), value.brief()),
+            Self::Remove(key) => write!(f, "remove {}", key.brief()),
         }
     }
 }

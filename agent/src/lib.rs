@@ -14,6 +14,7 @@ pub mod agent;
 pub mod assignment;
 mod backoff;
 pub mod balancer;
+pub mod brief;
 pub mod dataplane;
 pub mod debug;
 pub mod edit;

@@ -117,7 +117,7 @@ mod tests {
         let text: Vec<_> =
             plan(&state(&[1, 2], 1), &state(&[1, 2], 0)).iter().map(ToString::to_string).collect();
         expect![[r#"
-            backend set 1 Backend { vni: 0, addr: 0.0.0.0, node: 0, ifindex: 0, lidx: 0, mac: [0, 0, 0, 0, 0, 0], state: 2, kind: 0, generation: 0 }
+            backend set 1 0.0.0.0 vni=0 here draining
             service set 1 vni=0 vip=0.0.0.0 vip_slots=1 mesh_slots=0"#]]
         .assert_eq(&text.join("\n"));
     }

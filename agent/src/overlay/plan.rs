@@ -5,6 +5,7 @@ use std::fmt;
 use swarmnet_ebpf::abi::{Be32, Ep, EpKey, Node, Peer, VniValue};
 
 use super::{Device, State, TOMBSTONE_S};
+use crate::brief::Brief;
 use crate::edit::Edit;
 
 /// One change.
@@ -40,7 +41,7 @@ impl fmt::Display for Action {
             Self::Node(edit) => write!(f, "node {edit}"),
             Self::Vni(edit) => write!(f, "vni {edit}"),
             Self::Endpoint(key, ep) => {
-                write!(f, "endpoint set vni={} {} {ep:?}", key.vni, key.addr)
+                write!(f, "endpoint set vni={} {} {}", key.vni, key.addr, ep.brief())
             }
             Self::Bury(key, until) => {
                 write!(f, "endpoint remove vni={} {} until={until}", key.vni, key.addr)
@@ -151,7 +152,7 @@ mod tests {
         let ep = Ep { kind: EP_LOCAL, ifindex: 7, addr: key(5).addr, ..Ep::default() };
         let desired = State { eps: [(key(5), ep)].into(), ..State::default() };
         let text: Vec<_> = plan(&desired, &observed, 0).iter().map(ToString::to_string).collect();
-        expect!["endpoint set vni=4097 10.0.1.5 Ep { kind: 1, state: 0, flags: 0, lidx: 0, node: 0, ifindex: 7, svc: 0, addr: 10.0.1.5, mac: [0, 0, 0, 0, 0, 0], pad: 0, generation: 0 }"]
+        expect!["endpoint set vni=4097 10.0.1.5 of a task here"]
         .assert_eq(&text.join("\n"));
     }
 

@@ -101,8 +101,8 @@ mod tests {
         let text: Vec<_> =
             plan(&states[1], &states[3]).iter().take(2).map(ToString::to_string).collect();
         expect![[r#"
-            iface set 7 Iface { vni: 0, addr: 0.0.0.0, mask: 0.0.0.0, mac: [0, 0, 0, 0, 0, 0], flags: 0, lidx: 0 }
-            host side set "swg00000001" HostSide { ifindex: 7, gateway: true, up: true, mac: [2, 115, 119, 110, 0, 1], program: true, reach: Some(Reach { addr: 172.31.240.1, source: None, mac: [2, 66, 172, 31, 240, 1] }) }"#]]
+            iface set 7 0.0.0.0 outside overlays
+            host side set swg00000001 gateway ifindex=7 up to 172.31.240.1"#]]
         .assert_eq(&text.join("\n"));
     }
 }

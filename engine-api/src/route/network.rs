@@ -46,7 +46,9 @@ pub(crate) async fn inspect(x: Exchange, reference: &str) -> Answer {
     let verbose = x.query.truth("verbose")?;
     let swarm = SwarmNetworks::read(&x.app).await;
     let place = match x.query.get("scope") {
-        "swarm" => Place::Swarm(swarm.resolve(reference)?),
+        "swarm" => {
+            Place::Swarm(swarm.resolve(reference).map_err(|error| why_not(reference, error))?)
+        }
         _ => locate(&x.app, &swarm, reference).await?,
     };
     match place {
@@ -56,6 +58,14 @@ pub(crate) async fn inspect(x: Exchange, reference: &str) -> Answer {
         }
         Place::Engine(id) => to_engine(&x, &id).await,
     }
+}
+
+/// Clients ask for the scope `swarm` when a service is to be put on the network.
+fn why_not(reference: &str, not_found: CallError) -> ApiError {
+    if PREDEFINED.contains(&reference) {
+        return ApiError::unsupported(&format!("services on the engine's network {reference} are"));
+    }
+    not_found.into()
 }
 
 /// Asks the engine what was asked of us, for the network that was found.

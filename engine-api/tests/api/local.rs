@@ -67,6 +67,17 @@ async fn a_network_is_found_by_any_of_its_names_and_plumbing_by_none() {
 }
 
 #[tokio::test]
+async fn a_network_that_services_cannot_use_is_refused_by_name() {
+    let bed = Bed::manager();
+    let (status, message) = bed.client.get("/networks/host?scope=swarm").await.refusal();
+    assert_eq!(status, 501);
+    assert!(message.starts_with("services on the engine's network host are not"), "{message}");
+    let (status, message) = bed.client.get("/networks/nosuch?scope=swarm").await.refusal();
+    assert_eq!((status, message.as_str()), (404, "network nosuch not found"));
+    bed.stop().await;
+}
+
+#[tokio::test]
 async fn verbose_inspection_lists_services_and_their_tasks() {
     let bed = Bed::with(FakeControl::manager().with_local_overlay());
     let service = json!({
