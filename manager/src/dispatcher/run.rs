@@ -34,6 +34,8 @@ pub enum Request {
 
 /// A burst of changes makes one pass.
 const COALESCE: Duration = Duration::from_millis(2);
+/// A pass so much later than planned: this process did not run (stopped, or its whole machine).
+const STALL: Duration = Duration::from_secs(1);
 
 struct Connected {
     session: Session,
@@ -53,6 +55,8 @@ struct Dispatcher {
     withdrawn: BTreeSet<TaskId>,
     /// Until its first sessions have opened, a new leader does not know who uses what.
     cold_until: Instant,
+    /// When the next pass is due at the latest.
+    due: Instant,
     ids: Box<dyn IdSource + Send>,
     /// At most one write of node statuses is under way.
     writes: JoinSet<()>,
@@ -74,6 +78,7 @@ pub async fn run(
         draining: BTreeMap::new(),
         withdrawn: BTreeSet::new(),
         cold_until: Instant::now() + WITHDRAW_BOUND,
+        due: Instant::now(),
         ids,
         writes: JoinSet::new(),
     };
@@ -150,6 +155,9 @@ impl Dispatcher {
 
     /// Makes everything right for one snapshot; returns when to look again at the latest.
     fn pass(&mut self, tables: &Arc<Tables>, now: Instant) -> Instant {
+        if now > self.due + STALL {
+            self.forgive(now);
+        }
         self.expire(tables, now);
         self.write_statuses(tables, now);
         self.withdraw(tables, now);
@@ -158,7 +166,18 @@ impl Dispatcher {
         if self.withdraw(tables, now) {
             self.send(tables);
         }
-        self.wake_at(now)
+        self.due = self.wake_at(now);
+        self.due
+    }
+
+    /// While nobody listened here, silence says nothing about the nodes: all waits begin anew.
+    fn forgive(&mut self, now: Instant) {
+        tracing::warn!(late = ?now.saturating_duration_since(self.due), "this manager stood still");
+        let period = self.period();
+        for connected in self.connected.values_mut() {
+            connected.session.heartbeat(now, period);
+        }
+        self.awaited.values_mut().for_each(|since| *since = now);
     }
 
     /// Ends sessions of removed nodes and of nodes without heartbeats.

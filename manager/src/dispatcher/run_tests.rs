@@ -238,6 +238,27 @@ async fn a_node_without_heartbeats_is_down_and_with_a_session_ready_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_manager_that_stood_still_blames_no_node() {
+    let world = World::start();
+    world
+        .propose(vec![
+            Change::CreateNode(Box::new(node("n1"))),
+            Change::CreateNode(Box::new(node("n2"))),
+        ])
+        .await;
+    let _agent = world.open("n1").await;
+    world.node_state("n1", NodeState::Ready).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let mut tables = world.store.watch();
+    let down = |t: &Arc<Tables>| t.nodes.values().any(|n| n.status.state == NodeState::Down);
+    let early = timeout(Duration::from_secs(14), tables.wait_for(down)).await;
+    assert!(early.is_err(), "the silence was the manager's own");
+    world.node_state("n1", NodeState::Down).await;
+    world.node_state("n2", NodeState::Down).await;
+    world.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_daemon_that_restarts_is_not_down_before_its_heartbeats_are_missed() {
     let world = World::start();
     world.propose(vec![Change::CreateNode(Box::new(node("n1")))]).await;
