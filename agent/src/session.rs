@@ -34,8 +34,10 @@ use crate::report::Reporter;
 use crate::task::runner::Told;
 use crate::task::{STORED_GENERATION, Wiring};
 
-/// First and longest wait after every manager was tried in vain, as Docker's agents wait.
-const RECONNECT_WAITS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(8));
+/// First and longest wait after every manager was tried in vain. Docker's agents wait up to 8 s; a node
+/// should know what to do soon after its network is back.
+const RECONNECT_WAITS: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_millis(1_500));
 /// A manager that leads answers well within this; one that does not, at once.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// Reports and descriptions are answered when Raft has them.
