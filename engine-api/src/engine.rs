@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::body::{self, Body};
 use crate::error::ApiError;
 use crate::limits::{
-    ENGINE_ANSWER, ENGINE_ANSWER_BYTES_MAX, ENGINE_ANSWER_IN_DOUBT, ENGINE_CONNECT,
+    ENGINE_ANSWER, ENGINE_ANSWER_BYTES_MAX, ENGINE_ANSWER_IN_DOUBT, ENGINE_CONNECT, ENGINE_INFO,
     ENGINE_VERSION_WAIT, HEAD_BYTES_MAX,
 };
 use crate::version::{ApiVersion, EngineRange};
@@ -44,8 +45,6 @@ pub(crate) struct EngineFacts {
 pub(crate) struct Seen {
     /// True once the first look has ended, whatever it found.
     pub(crate) looked: bool,
-    /// True if the last look was answered.
-    pub(crate) answers: bool,
     /// The last facts; they stay while the engine is away, so that clients in the middle of
     /// something keep the version they negotiated.
     pub(crate) facts: Option<EngineFacts>,
@@ -59,6 +58,8 @@ pub(crate) struct Engine {
     seen: watch::Receiver<Seen>,
     /// Rung when a connection failed: the engine that comes back may be another one.
     doubt: Arc<Notify>,
+    /// False from a failure to the next answer.
+    answers: Arc<AtomicBool>,
 }
 
 /// An answer whose connection lives as long as it is held.
@@ -74,7 +75,7 @@ impl Engine {
         seen: watch::Receiver<Seen>,
         doubt: Arc<Notify>,
     ) -> Self {
-        Self { socket, tracker, seen, doubt }
+        Self { socket, tracker, seen, doubt, answers: Arc::new(AtomicBool::new(true)) }
     }
 
     pub(crate) fn facts(&self) -> Option<EngineFacts> {
@@ -133,9 +134,11 @@ impl Engine {
     /// # Errors
     /// As [`Self::get_json`].
     pub(crate) async fn get_json_at(&self, path: String) -> Result<Value, ApiError> {
-        let answers = self.seen.borrow().answers;
-        let deadline = if answers { ENGINE_ANSWER } else { ENGINE_ANSWER_IN_DOUBT };
-        self.get_json_within(path, deadline).await
+        self.get_json_within(path, self.patience(ENGINE_ANSWER)).await
+    }
+
+    fn patience(&self, usual: Duration) -> Duration {
+        if self.answers.load(Ordering::Relaxed) { usual } else { ENGINE_ANSWER_IN_DOUBT }
     }
 
     /// As [`Self::get_json_at`] with a deadline of one's own.
@@ -157,8 +160,8 @@ impl Engine {
             let status = answer.response.status();
             Ok::<_, ApiError>((status, self.collect(answer.response).await?))
         };
-        let (status, bytes) =
-            timeout(deadline, answer).await.map_err(|_| self.too_slow())??;
+        let (status, bytes) = timeout(deadline, answer).await.map_err(|_| self.too_slow())??;
+        self.answers.store(true, Ordering::Relaxed);
         match serde_json::from_slice::<Value>(&bytes) {
             Ok(value) if !status.is_success() => Err(refusal(status, &value)),
             Ok(value) => Ok(value),
@@ -166,12 +169,13 @@ impl Engine {
         }
     }
 
-    /// As [`Self::get_json_at`] for an answer that is going to be completed.
+    /// As [`Self::get_json_at`] for an answer that is going to be completed, or replaced if it does
+    /// not come.
     ///
     /// # Errors
     /// As [`Self::get_json`], and 503 for anything but an object.
     pub(crate) async fn get_object(&self, path: String) -> Result<Value, ApiError> {
-        let value = self.get_json_at(path).await?;
+        let value = self.get_json_within(path, self.patience(ENGINE_INFO)).await?;
         if value.is_object() { Ok(value) } else { Err(self.unreadable()) }
     }
 
@@ -186,15 +190,20 @@ impl Engine {
     }
 
     pub(crate) fn unreachable(&self) -> ApiError {
-        self.doubt.notify_one();
+        self.doubted();
         let socket = self.socket.display();
         ApiError::unavailable(format!(
             "Cannot connect to the Docker Engine on this node ({socket})"
         ))
     }
 
-    fn broke_off(&self, error: &dyn std::error::Error) -> ApiError {
+    fn doubted(&self) {
+        self.answers.store(false, Ordering::Relaxed);
         self.doubt.notify_one();
+    }
+
+    fn broke_off(&self, error: &dyn std::error::Error) -> ApiError {
+        self.doubted();
         let socket = self.socket.display();
         ApiError::unavailable(format!(
             "The Docker Engine on this node ({socket}) broke off the connection: {error}"
@@ -202,7 +211,7 @@ impl Engine {
     }
 
     fn too_slow(&self) -> ApiError {
-        self.doubt.notify_one();
+        self.doubted();
         let socket = self.socket.display();
         ApiError::unavailable(format!(
             "The Docker Engine on this node ({socket}) did not answer in time"

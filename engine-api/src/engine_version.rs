@@ -27,9 +27,7 @@ pub(crate) async fn run(
         };
         let pause = if found.is_some() { ENGINE_VERSION_REFRESH } else { ENGINE_VERSION_RETRY };
         published.send_if_modified(|seen| {
-            let answers = found.is_some();
-            let facts = found.or_else(|| seen.facts.clone());
-            let next = Seen { looked: true, answers, facts };
+            let next = Seen { looked: true, facts: found.or_else(|| seen.facts.clone()) };
             let changed = *seen != next;
             *seen = next;
             changed

@@ -18,8 +18,11 @@ pub(crate) const ENGINE_ANSWER_BYTES_MAX: usize = 64 << 20;
 pub(crate) const ENGINE_CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for an engine's answer that swarmnet asks for on its own account.
 pub(crate) const ENGINE_ANSWER: Duration = Duration::from_secs(10);
-/// The same while the last look at the engine's version went unanswered (a frozen engine): `node ls`
-/// asks for the node's info and must not take ten seconds for it.
+/// Longest wait for the engine's part of `/info` and `/version`: `node ls` asks for them, and goes on
+/// without.
+pub(crate) const ENGINE_INFO: Duration = Duration::from_secs(5);
+/// Longest wait for an answer after another did not come (a frozen engine): not every command is to
+/// wait that long again.
 pub(crate) const ENGINE_ANSWER_IN_DOUBT: Duration = Duration::from_secs(1);
 /// Time between looks at the version of an engine that answers.
 pub(crate) const ENGINE_VERSION_REFRESH: Duration = Duration::from_secs(30);

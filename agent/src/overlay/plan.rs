@@ -152,8 +152,7 @@ mod tests {
         let ep = Ep { kind: EP_LOCAL, ifindex: 7, addr: key(5).addr, ..Ep::default() };
         let desired = State { eps: [(key(5), ep)].into(), ..State::default() };
         let text: Vec<_> = plan(&desired, &observed, 0).iter().map(ToString::to_string).collect();
-        expect!["endpoint set vni=4097 10.0.1.5 of a task here"]
-        .assert_eq(&text.join("\n"));
+        expect!["endpoint set vni=4097 10.0.1.5 of a task here"].assert_eq(&text.join("\n"));
     }
 
     #[test]
