@@ -37,6 +37,8 @@ static __noinline int gw_ip(struct __sk_buff *skb, const struct iface *ifc, stru
 
 	if (p->osrc != ifc->addr)
 		DROP(DROP_SPOOF_IP);
+	if (quotes_foreign(p, ifc->addr))
+		DROP(DROP_ICMP_BAD_INNER);
 	if (is_mcast_bcast(p->odst))
 		DROP(DROP_MCAST_BCAST);
 	count_tx(skb, ifc->lidx);

@@ -40,6 +40,8 @@ static __always_inline int task_ip(struct __sk_buff *skb, const struct iface *if
 		DROP(rc);
 	if (p.osrc != ifc->addr)
 		DROP(DROP_SPOOF_IP);
+	if (quotes_foreign(&p, ifc->addr))
+		DROP(DROP_ICMP_BAD_INNER);
 	if (is_mcast_bcast(p.odst) || p.odst == (ifc->addr | ~ifc->mask))
 		DROP(DROP_MCAST_BCAST);
 	count_tx(skb, ifc->lidx);

@@ -8,10 +8,11 @@
 static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
 {
 	struct entry e = { .ifindex = in_dev(skb) };
+	struct conf *c = the_conf();
 	struct pkt p = {};
 	__be32 dst;
 
-	if (parse(skb, &p))
+	if (!c || parse(skb, &p))
 		return PASS_ON;
 	dst = p.odst;
 	if (!bpf_map_lookup_elem(&local_addrs, &dst))
@@ -20,6 +21,8 @@ static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
 		return PASS_ON;
 	if (!find_port(&p, &e))
 		return PASS_ON;
+	if (!is_client(c, p.osrc) || !is_client(c, p.src))
+		DROP(DROP_MESH_CLIENT);
 	if (p.frag == FRAG_FIRST)
 		frag_ports(&p, VNI_HOST);
 	__builtin_memcpy(e.mac, eth->src, 6);

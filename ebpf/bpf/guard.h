@@ -124,4 +124,13 @@ static __always_inline int is_client(const struct conf *c, __be32 addr)
 	return addr && !is_loopback(addr) && !is_mcast_bcast(addr) && !in_gw_pool(c, addr);
 }
 
+/*
+ * A task can only complain about packets it was sent. Flows are found by the quoted packet: a task that quotes
+ * somebody else's would speak for that task.
+ */
+static __always_inline int quotes_foreign(const struct pkt *p, __be32 own)
+{
+	return p->err && p->src != own;
+}
+
 #endif /* SWN_GUARD_H */

@@ -87,6 +87,34 @@ fn the_tunnel_accepts_only_what_placement_says() {
 }
 
 #[test]
+fn a_task_cannot_end_the_flow_of_another_one() {
+    let world = World::new();
+    world.mesh_to(&[51]);
+    world.check(
+        "
+        up: udp 10.20.20.50:4000 > 10.20.20.100:30000 => peer bg: udp 10.20.20.50:4000 > 172.31.0.4:80 ttl=63
+        tg: unreach 172.31.0.3 > 10.20.20.50 about (udp 10.20.20.50:4000 > 172.31.0.4:80) => drop ICMP_BAD_INNER
+        t: unreach 10.0.1.3 > 10.0.1.5 about (udp 10.0.1.5:4000 > 10.0.1.4:80) => drop ICMP_BAD_INNER
+        ",
+    );
+}
+
+#[test]
+fn an_outside_client_cannot_have_an_address_that_no_reply_would_reach() {
+    let world = World::new();
+    world.mesh_to(&[51]);
+    world.check(
+        "
+        up: tcp 127.0.0.1:4000 > 10.20.20.100:30000 S => drop MESH_CLIENT
+        up: tcp 172.31.0.3:4000 > 10.20.20.100:30000 S => drop MESH_CLIENT
+        up: tcp 0.0.0.0:4000 > 10.20.20.100:30000 S => drop MESH_CLIENT
+        up: tcp 224.1.1.1:4000 > 10.20.20.100:30000 S => drop MESH_CLIENT
+        up: tcp 127.0.0.1:4000 > 10.20.20.100:22 S => pass
+        ",
+    );
+}
+
+#[test]
 fn an_encrypted_network_fails_closed_in_both_directions() {
     let world = World::new();
     world.maps.set::<Vnis>(&OVERLAY, &VniValue { flags: VNI_ENCRYPTED }).unwrap();
