@@ -124,5 +124,9 @@ fn kernel_settings_belong_to_the_namespace() {
         assert!(sysctl::reserved_ports().unwrap().is_empty(), "a new namespace reserves none");
         sysctl::set_reserved_ports(&[80, 30_000].into()).unwrap();
         assert_eq!(sysctl::reserved_ports().unwrap(), [80, 30_000].into());
+        let many = (20_000..26_000).step_by(2).collect();
+        sysctl::set_reserved_ports(&many).unwrap();
+        assert_eq!(sysctl::reserved_ports().unwrap(), many, "longer than one read of the library");
+        sysctl::set_reserved_ports(&[80, 30_000].into()).unwrap();
     });
 }

@@ -1,7 +1,10 @@
 //! Kernel settings below `/proc/sys/net`, of the namespace of the calling thread.
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, Read};
+
+/// Bytes of the longest list of reserved ports: every second port, with its comma.
+const RESERVED_MAX: usize = 256 * 1024;
 
 /// Lets the host forward packets of tasks.
 ///
@@ -35,7 +38,7 @@ pub fn disable_ipv6(device: &str) -> io::Result<bool> {
 /// # Errors
 /// `/proc/sys` cannot be read.
 pub fn reserved_ports() -> io::Result<BTreeSet<u16>> {
-    Ok(parse_ports(&read("net/ipv4/ip_local_reserved_ports")?))
+    Ok(parse_ports(&read_at_once("net/ipv4/ip_local_reserved_ports", RESERVED_MAX)?))
 }
 
 /// Replaces the ports that the kernel does not use for outgoing connections.
@@ -57,6 +60,15 @@ fn ensure(key: &str, value: &str) -> io::Result<bool> {
 /// `/proc/sys/net` shows the namespace of the reading thread, not of the process.
 fn read(key: &str) -> io::Result<String> {
     Ok(std::fs::read_to_string(format!("/proc/sys/{key}"))?.trim().to_owned())
+}
+
+/// The kernel prints a list once, as far as the buffer of the first read reaches; a second read finds
+/// the end. The library's own way of reading a file begins with a few bytes.
+fn read_at_once(key: &str, bytes: usize) -> io::Result<String> {
+    let mut buffer = vec![0; bytes];
+    let length = std::fs::File::open(format!("/proc/sys/{key}"))?.read(&mut buffer)?;
+    buffer.truncate(length);
+    String::from_utf8(buffer).map_err(io::Error::other)
 }
 
 fn write(key: &str, value: &str) -> io::Result<()> {
