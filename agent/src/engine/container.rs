@@ -42,12 +42,18 @@ pub struct EndpointRequest {
 pub enum ContainerError {
     #[error("expanding {field} failed: {source}")]
     Template { field: &'static str, source: TemplateError },
+    #[error("invalid mount target, must be an absolute path: {0}")]
+    MountTarget(String),
+    #[error("invalid bind mount source, must be an absolute path: {0}")]
+    BindSource(String),
+    #[error("invalid volume mount source, must not be an absolute path: {0}")]
+    VolumeSource(String),
 }
 
 /// Returns the container of a task.
 ///
 /// # Errors
-/// `Template` when a placeholder cannot be replaced; the task can never run.
+/// When a placeholder cannot be replaced or a mount cannot be meant; the task can never run.
 pub fn container_request(
     context: &TemplateContext<'_>,
     networks: &TaskNetworks,
@@ -189,8 +195,10 @@ fn engine_mount(
     context: &TemplateContext<'_>,
 ) -> Result<EngineMount, ContainerError> {
     let source = expanded("mount source", &mount.source, context)?;
+    let target = expanded("mount target", &mount.target, context)?;
+    check_paths(&mount.kind, &source, &target)?;
     let base = EngineMount {
-        target: Some(expanded("mount target", &mount.target, context)?),
+        target: Some(target),
         source: Some(source).filter(|source| !source.is_empty()),
         read_only: Some(mount.read_only),
         consistency: mount.consistency.clone(),
@@ -227,6 +235,18 @@ fn engine_mount(
             ..base
         },
     })
+}
+
+/// The engine would refuse too, in other words; users know these.
+fn check_paths(kind: &MountKind, source: &str, target: &str) -> Result<(), ContainerError> {
+    if !target.starts_with('/') {
+        return Err(ContainerError::MountTarget(target.to_owned()));
+    }
+    match (kind, source.starts_with('/')) {
+        (MountKind::Bind { .. }, false) => Err(ContainerError::BindSource(source.to_owned())),
+        (MountKind::Volume { .. }, true) => Err(ContainerError::VolumeSource(source.to_owned())),
+        (MountKind::Bind { .. } | MountKind::Volume { .. } | MountKind::Tmpfs { .. }, _) => Ok(()),
+    }
 }
 
 fn volume_driver(

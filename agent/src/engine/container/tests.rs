@@ -293,3 +293,22 @@ fn a_placeholder_that_means_nothing_is_named() {
     "#]],
     );
 }
+
+#[test]
+fn mounts_that_cannot_be_meant_are_refused_in_dockers_words() {
+    let bind =
+        MountKind::Bind { propagation: None, non_recursive: false, create_mountpoint: false };
+    let volume =
+        MountKind::Volume { no_copy: false, labels: BTreeMap::new(), driver: None, subpath: None };
+    for (kind, source, target, text) in [
+        (&volume, "v", "rel", "invalid mount target, must be an absolute path: rel"),
+        (&bind, "rel", "/x", "invalid bind mount source, must be an absolute path: rel"),
+        (&volume, "/v", "/x", "invalid volume mount source, must not be an absolute path: /v"),
+    ] {
+        let refused = check_paths(kind, source, target).unwrap_err();
+        assert_eq!(refused.to_string(), text);
+    }
+    assert_eq!(check_paths(&volume, "v", "/x"), Ok(()));
+    assert_eq!(check_paths(&volume, "", "/x"), Ok(()), "an anonymous volume");
+    assert_eq!(check_paths(&bind, "/v", "/x"), Ok(()));
+}
