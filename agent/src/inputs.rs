@@ -99,15 +99,27 @@ impl Inputs {
 
     /// Returns the joined endpoints whose device exists, with the device.
     pub fn local_endpoints(&self) -> impl Iterator<Item = (&Endpoint, &Link)> {
-        self.journal.joined().filter_map(|(id, endpoint)| {
-            let (host, _) = device_names(id, endpoint);
-            Some((endpoint, self.snapshot.links.get(&host)?))
-        })
+        self.journal.joined().filter_map(|(id, endpoint)| self.with_device(id, endpoint))
+    }
+
+    /// Returns those of one task.
+    pub fn endpoints_of(&self, task: &TaskId) -> impl Iterator<Item = (&Endpoint, &Link)> {
+        let own = self.journal.joined().filter(move |(_, endpoint)| endpoint.task == *task);
+        own.filter_map(|(id, endpoint)| self.with_device(id, endpoint))
+    }
+
+    fn with_device<'a>(
+        &'a self,
+        id: &str,
+        endpoint: &'a Endpoint,
+    ) -> Option<(&'a Endpoint, &'a Link)> {
+        let (host, _) = device_names(id, endpoint);
+        Some((endpoint, self.snapshot.links.get(&host)?))
     }
 
     /// Returns the gateway endpoint of a task of this node, with its device.
     pub fn gateway_of(&self, task: &TaskId) -> Option<(&Endpoint, &Link)> {
-        self.local_endpoints().find(|(e, _)| e.is_gateway() && e.task == *task)
+        self.endpoints_of(task).find(|(e, _)| e.is_gateway())
     }
 
     /// Returns everything that needs a number.

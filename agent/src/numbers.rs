@@ -92,6 +92,7 @@ pub struct Numbers {
     pub nodes: BTreeMap<NodeId, u32>,
     pub services: BTreeMap<ServiceKey, u32>,
     pub backends: BTreeMap<BackendKey, u32>,
+    /// Given last; when the highest ones have been given, it begins anew with freed ones.
     pub last_service: u32,
     /// Backend ids are never given twice: flows remember them.
     pub last_backend: u32,
@@ -106,10 +107,12 @@ impl Numbers {
                 self.nodes.insert(node.clone(), next);
             }
         }
+        let mut used: BTreeSet<u32> = self.services.values().copied().collect();
         for service in &wanted.services {
             if !self.services.contains_key(service)
-                && let Some(index) = self.free_service()
+                && let Some(index) = self.free_service(&used)
             {
+                used.insert(index);
                 self.services.insert(service.clone(), index);
                 self.last_service = index;
             }
@@ -140,9 +143,13 @@ impl Numbers {
         self.last_backend = self.last_backend.max(backends.last().copied().unwrap_or_default());
     }
 
+    /// Returns the highest service index that a map may hold.
+    pub fn highest_service(&self) -> u32 {
+        self.services.values().copied().max().unwrap_or_default().max(self.last_service)
+    }
+
     /// Fresh indexes first, so that a freed one rests as long as possible.
-    fn free_service(&self) -> Option<u32> {
-        let used: BTreeSet<_> = self.services.values().collect();
+    fn free_service(&self, used: &BTreeSet<u32>) -> Option<u32> {
         let fresh = (self.last_service + 1)..SERVICES_MAX;
         fresh.chain(1..=self.last_service.min(SERVICES_MAX - 1)).find(|i| !used.contains(i))
     }
@@ -173,6 +180,15 @@ mod tests {
         numbers.forget(&wanted(&["s"], &["b"]), &BTreeSet::new(), &BTreeSet::new());
         numbers.assign(&wanted(&["s"], &["a", "b"]));
         assert_eq!(numbers.backends.values().copied().collect::<Vec<_>>(), [3, 2]);
+    }
+
+    #[test]
+    fn services_above_the_last_number_are_not_lost_when_numbers_begin_anew() {
+        let mut numbers = Numbers { last_service: SERVICES_MAX - 3, ..Numbers::default() };
+        numbers.assign(&wanted(&["a", "b"], &[]));
+        numbers.assign(&wanted(&["a", "b", "c"], &[]));
+        assert_eq!(numbers.services.values().copied().collect::<Vec<_>>(), [16_382, 16_383, 1]);
+        assert_eq!((numbers.last_service, numbers.highest_service()), (1, 16_383));
     }
 
     #[test]

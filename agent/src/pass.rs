@@ -205,7 +205,8 @@ impl Passes {
 
     /// Setting up goes on after a failure: one broken item must not hold up the others.
     async fn apply(&mut self, kernel: &Kernel, plans: &Plans) -> Result<(), String> {
-        let last = self.numbers.read().last_service;
+        let last = self.numbers.read().highest_service();
+        self.writer.new_round();
         let mut failures = Vec::new();
         for action in plans.in_order() {
             let done = action

@@ -83,7 +83,7 @@ impl Plans {
         let nodes = numbers.nodes.values().max().copied().unwrap_or_default();
         let sandboxes = sandbox::observe::observe(kernel)?;
         let overlays = overlay::observe::observe(kernel, nodes)?;
-        let balancer = balancer::observe::observe(kernel, numbers.last_service)?;
+        let balancer = balancer::observe::observe(kernel, numbers.highest_service())?;
         let ports =
             ingress::observe::observe(kernel, placeholders.held(), &inputs.journal.reserved_ports)?;
         let now_s = swarmnet_ebpf::conntrack::now_s();

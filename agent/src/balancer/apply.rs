@@ -20,6 +20,8 @@ const REST: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Writer {
     resting: Vec<(Range, Instant)>,
+    /// Ranges in use or given in this round, sorted; a range that was left counts until the next.
+    taken: Option<Vec<Range>>,
     /// Counts range switches; shown in dumps.
     tag: u16,
     cgroup: Option<PathBuf>,
@@ -29,6 +31,11 @@ impl Writer {
     /// Returns a writer that puts the socket programs on `cgroup`.
     pub fn new(cgroup: Option<PathBuf>) -> Self {
         Self { cgroup, ..Self::default() }
+    }
+
+    /// Forgets what was read of the maps: others may have written since.
+    pub fn new_round(&mut self) {
+        self.taken = None;
     }
 
     /// Applies one action; services up to index `last` may hold slots.
@@ -99,13 +106,28 @@ impl Writer {
         if count == 0 {
             return Ok(SlotRange::default());
         }
-        self.resting.retain(|(_, since)| since.elapsed() < REST);
-        let mut taken = observe::ranges(maps, last)?;
-        taken.extend(self.resting.iter().map(|(range, _)| *range));
-        let base = free_range(count.into(), &taken).ok_or_else(none)?;
+        let mut taken = match self.taken.take() {
+            Some(taken) => taken,
+            None => self.taken(maps, last)?,
+        };
+        let base = free_range(count.into(), &taken);
+        if let Some(base) = base {
+            let range = (base, count.into());
+            taken.insert(taken.partition_point(|other| *other < range), range);
+        }
+        self.taken = Some(taken);
+        let base = base.ok_or_else(none)?;
         maps.write_slots(base, ids)?;
         self.tag = self.tag.wrapping_add(1);
         Ok(SlotRange { base, count, tag: self.tag })
+    }
+
+    fn taken(&mut self, maps: &Maps, last: u32) -> Result<Vec<Range>, ApplyError> {
+        self.resting.retain(|(_, since)| since.elapsed() < REST);
+        let mut taken = observe::ranges(maps, last)?;
+        taken.extend(self.resting.iter().map(|(range, _)| *range));
+        taken.sort_unstable();
+        Ok(taken)
     }
 
     fn rest(&mut self, word: u64) {
@@ -147,6 +169,19 @@ mod tests {
         let writes = memory.writes();
         writer.set(&maps, 1, &entry(vec![1, 2, 3]), 1).unwrap();
         assert_eq!(memory.writes(), writes);
+    }
+
+    #[test]
+    fn services_of_one_round_get_ranges_of_their_own() {
+        let maps = MemoryMaps::new().maps();
+        let mut writer = Writer::new(None);
+        for index in 1..=3 {
+            writer.set(&maps, index, &entry(vec![index; 3]), 3).unwrap();
+        }
+        writer.new_round();
+        writer.set(&maps, 4, &entry(vec![4; 3]), 4).unwrap();
+        let found = observe::services(&maps, 4).unwrap();
+        (1..=4).for_each(|index| assert_eq!(found[&index], entry(vec![index; 3])));
     }
 
     #[test]

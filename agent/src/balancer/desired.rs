@@ -1,14 +1,19 @@
 //! Pure: services and backends of the view → map entries and slots.
 
+use std::collections::BTreeMap;
+
 use swarmnet_ebpf::abi::{self, Backend, Be32};
-use swarmnet_model::TaskId;
 use swarmnet_model::view::{self, BackendState, NetworkItem};
+use swarmnet_model::{ServiceId, TaskId};
 
 use super::{ServiceEntry, State, maglev};
 use crate::inputs::Inputs;
 use crate::netlink::link::Link;
 use crate::numbers::{BackendKey, ServiceKey};
 use crate::plugin::journal::Endpoint;
+
+/// Active tasks by service, in the order of their ids.
+type Active<'a> = BTreeMap<&'a ServiceId, Vec<&'a TaskId>>;
 
 /// Returns services with their active backends; draining ones are entries without a slot.
 pub fn desired(inputs: &Inputs) -> State {
@@ -17,8 +22,9 @@ pub fn desired(inputs: &Inputs) -> State {
         add_vip_backends(inputs, backend, &mut state);
         add_mesh_backend(inputs, backend, &mut state);
     }
-    add_vips(inputs, &mut state);
-    add_mesh(inputs, &mut state);
+    let active = active(inputs);
+    add_vips(inputs, &active, &mut state);
+    add_mesh(inputs, &active, &mut state);
     add_host_ports(inputs, &mut state);
     state
 }
@@ -55,7 +61,7 @@ fn add_mesh_backend(inputs: &Inputs, backend: &view::Backend, state: &mut State)
     }
 }
 
-fn add_vips(inputs: &Inputs, state: &mut State) {
+fn add_vips(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
     for service in inputs.services() {
         for vip in &service.vips {
             let key = ServiceKey::Vip(service.id.clone(), vip.network_id.clone());
@@ -64,7 +70,7 @@ fn add_vips(inputs: &Inputs, state: &mut State) {
             let entry = ServiceEntry {
                 vni: network.vni.get(),
                 vip: Be32::new(vip.address.ip()),
-                vip_slots: vip_slots(inputs, service, network, state),
+                vip_slots: vip_slots(inputs, tasks_of(active, service), network, state),
                 mesh_slots: Vec::new(),
             };
             state.services.insert(*index, entry);
@@ -74,21 +80,21 @@ fn add_vips(inputs: &Inputs, state: &mut State) {
 
 fn vip_slots(
     inputs: &Inputs,
-    service: &view::ServiceItem,
+    active: &[&TaskId],
     network: &NetworkItem,
     state: &State,
 ) -> Vec<u32> {
-    let active = active(inputs, service);
-    let ids = active.filter_map(|task| backend_id(inputs, task, network.vni.get()));
+    let ids = active.iter().filter_map(|task| backend_id(inputs, task, network.vni.get()));
     ids.filter(|id| state.backends.contains_key(id)).collect()
 }
 
-fn add_mesh(inputs: &Inputs, state: &mut State) {
+fn add_mesh(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
     for service in inputs.services().filter(|service| !service.ports.is_empty()) {
         let key = ServiceKey::Mesh(service.id.clone());
         let Some(index) = inputs.numbers.services.get(&key) else { continue };
-        let tasks: Vec<(&TaskId, u32)> = active(inputs, service)
-            .filter_map(|task| Some((task, backend_id(inputs, task, abi::VNI_HOST)?)))
+        let tasks: Vec<(&TaskId, u32)> = tasks_of(active, service)
+            .iter()
+            .filter_map(|task| Some((*task, backend_id(inputs, task, abi::VNI_HOST)?)))
             .filter(|(_, id)| state.backends.contains_key(id))
             .collect();
         let entry = ServiceEntry { mesh_slots: mesh_slots(&tasks), ..ServiceEntry::default() };
@@ -124,15 +130,17 @@ fn add_host_ports(inputs: &Inputs, state: &mut State) {
     }
 }
 
-/// Ordered by task id, as the view is.
-fn active<'a>(
-    inputs: &'a Inputs,
-    service: &'a view::ServiceItem,
-) -> impl Iterator<Item = &'a TaskId> {
-    inputs
-        .backends()
-        .filter(|b| b.service_id == service.id && b.state == BackendState::Active)
-        .map(|b| &b.task_id)
+/// Ordered by task id, as the view is. One walk for all services: a view may hold thousands.
+fn active(inputs: &Inputs) -> Active<'_> {
+    let mut found = Active::new();
+    for backend in inputs.backends().filter(|b| b.state == BackendState::Active) {
+        found.entry(&backend.service_id).or_default().push(&backend.task_id);
+    }
+    found
+}
+
+fn tasks_of<'a, 'b>(active: &'b Active<'a>, service: &view::ServiceItem) -> &'b [&'a TaskId] {
+    active.get(&service.id).map_or(&[], Vec::as_slice)
 }
 
 fn backend_id(inputs: &Inputs, task: &TaskId, vni: u32) -> Option<u32> {
@@ -140,7 +148,7 @@ fn backend_id(inputs: &Inputs, task: &TaskId, vni: u32) -> Option<u32> {
 }
 
 fn local<'a>(inputs: &'a Inputs, task: &TaskId, vni: u32) -> Option<(&'a Endpoint, &'a Link)> {
-    inputs.local_endpoints().find(|(e, _)| !e.is_gateway() && e.vni == vni && e.task == *task)
+    inputs.endpoints_of(task).find(|(e, _)| !e.is_gateway() && e.vni == vni)
 }
 
 fn place((endpoint, link): (&Endpoint, &Link)) -> Backend {

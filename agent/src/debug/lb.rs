@@ -64,7 +64,7 @@ pub fn of(evidence: &Evidence) -> Result<LbView, DebugError> {
     let keys = evidence.service_keys();
     let flows = flows(evidence)?;
     let mut found = Vec::new();
-    for (index, entry) in services(&evidence.maps, evidence.numbers.last_service)? {
+    for (index, entry) in services(&evidence.maps, evidence.numbers.highest_service())? {
         let stat = evidence.maps.svc_stat(index)?;
         let slots = if entry.vip_slots.is_empty() { &entry.mesh_slots } else { &entry.vip_slots };
         found.push(LbService {

@@ -27,7 +27,8 @@ pub fn desired(inputs: &Inputs) -> State {
         let (mac, flags) = (link.mac, abi::IFACE_UPLINK);
         state.uplink_ifaces.insert(link.index, Iface { mac, flags, ..Iface::default() });
     }
-    let addresses = inputs.snapshot.addresses.iter();
+    // A frame from outside to 127.0.0.0/8 stays the kernel's to refuse.
+    let addresses = inputs.snapshot.addresses.iter().filter(|a| !a.addr.is_loopback());
     state.local_addrs = addresses.map(|a| (Be32::new(a.addr), a.ifindex)).collect();
     add_ports(inputs, &mut state);
     add_mesh_targets(inputs, &mut state);
@@ -109,10 +110,8 @@ fn target(inputs: &Inputs, gateway: &Endpoint, link: &Link) -> MeshTarget {
         mac: gateway.mac,
         ..MeshTarget::default()
     };
-    let overlays = inputs
-        .local_endpoints()
-        .filter(|(e, _)| !e.is_gateway() && e.task == gateway.task)
-        .take(MAX_SUBNETS);
+    let overlays =
+        inputs.endpoints_of(&gateway.task).filter(|(e, _)| !e.is_gateway()).take(MAX_SUBNETS);
     for (slot, (endpoint, _)) in target.net.iter_mut().zip(overlays) {
         *slot = Net {
             addr: Be32::new(endpoint.address.network()),
