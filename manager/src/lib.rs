@@ -13,6 +13,7 @@
 //! only, plan on a snapshot and propose; every node of the cluster applies the same entries and so
 //! holds the same tables.
 
+mod address;
 pub mod allocator;
 pub mod ca;
 pub mod control;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use swarmnet_model::limits::{CALL_TIMEOUT, RPC_MESSAGE_BYTES_MAX};
-use swarmnet_model::{Call, CallError, Clock, ClusterId, NodeId, Reply, Tables};
+use swarmnet_model::{Call, CallError, Clock, ClusterId, NodeId, Reply, Role, Tables};
 use swarmnet_proto::transport::TlsContext;
 use swarmnet_proto::v1::ca_server::CaServer;
 use swarmnet_proto::v1::control_server::ControlServer;
@@ -13,7 +13,9 @@ use swarmnet_proto::v1::dispatcher_server::DispatcherServer;
 use swarmnet_proto::v1::raft_server::RaftServer;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
+use tonic::service::interceptor::InterceptedService;
+use tonic::service::{Interceptor, Routes};
+use tonic::{Request, Status};
 
 use crate::ca::{self, CaService};
 use crate::control::{self, forward};
@@ -26,6 +28,8 @@ use crate::{allocator, dispatcher, orchestrator, reaper, rejoin, scheduler};
 
 /// A lost leader is replaced in less; without a quorum a call is refused after this.
 const LEADER_PATIENCE: Duration = Duration::from_secs(3);
+/// A request for a certificate is far smaller, and strangers may send one.
+const CA_MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Pause between attempts to read while leadership changes.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 
@@ -117,9 +121,15 @@ impl Manager {
         let dispatcher = DispatcherServer::new(dispatcher)
             .max_decoding_message_size(RPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(RPC_MESSAGE_BYTES_MAX);
-        // Strangers may call this one: its messages keep gRPC's small default bound.
-        let ca = CaServer::new(CaService::new(store.clone(), tls.clone()));
-        Routes::new(raft).add_service(control).add_service(dispatcher).add_service(ca)
+        let ca = CaServer::new(CaService::new(store.clone(), tls.clone()))
+            .max_decoding_message_size(CA_MESSAGE_BYTES_MAX);
+        Routes::new(InterceptedService::new(raft, only(tls, &[Role::Manager])))
+            .add_service(InterceptedService::new(control, only(tls, &[Role::Manager])))
+            .add_service(InterceptedService::new(
+                dispatcher,
+                only(tls, &[Role::Worker, Role::Manager]),
+            ))
+            .add_service(ca)
     }
 
     /// The state as far as this manager has applied it, and proposals through it.
@@ -195,6 +205,16 @@ impl Manager {
             std::mem::take(&mut *self.running.lock().expect("no holder of this lock panics"));
         while running.join_next().await.is_some() {}
         self.group.stop().await;
+    }
+}
+
+/// Refuses callers of other roles before a byte of their message is read: room for a whole message is
+/// made as soon as its length is announced. The services check again, with the same rule.
+fn only(tls: &TlsContext, roles: &'static [Role]) -> impl Interceptor + Clone + use<> {
+    let tls = tls.clone();
+    move |request: Request<()>| -> Result<Request<()>, Status> {
+        tls.require(&request, roles)?;
+        Ok(request)
     }
 }
 

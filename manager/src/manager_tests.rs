@@ -11,6 +11,7 @@ use swarmnet_model::{
     Document, EndpointSpec, JoinTokens, Node, NodeId, NodeSpec, NodeState, NodeStatus, Reply, Role,
     SecretText, ServiceMode, ServiceSpec, TaskSpec, TaskState, Timestamp, Version,
 };
+use swarmnet_proto::transport::join::channel_to_pinned_root;
 use swarmnet_proto::transport::{NodeIdentity, TlsContext, serve};
 use swarmnet_proto::v1::control_client::ControlClient;
 use swarmnet_proto::v1::raft_client::RaftClient;
@@ -20,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
+use tonic::codegen::http::uri::PathAndQuery;
+use tonic::transport::Channel;
 
 use crate::ca::{NodeKey, Subject, issue, new_root};
 use crate::control::forward;
@@ -94,6 +97,17 @@ fn identity(cluster: &Cluster, id: &str, role: Role) -> TlsContext {
         root_ca_pem: cluster.root_ca.certificate_pem.clone(),
     })
     .unwrap()
+}
+
+/// Opens a call and never sends its message.
+async fn begin_call(channel: Channel, path: &'static str) -> tonic::Code {
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<RaftMessage, RaftMessage>::default();
+    let message = tonic::Request::new(tokio_stream::pending::<RaftMessage>());
+    let path = PathAndQuery::from_static(path);
+    let answer = client.client_streaming(message, path, codec);
+    timeout(PATIENCE, answer).await.expect("refused unheard").unwrap_err().code()
 }
 
 /// A manager with its listener and its files.
@@ -457,6 +471,17 @@ async fn workers_and_strangers_get_nothing_of_raft() {
     assert_eq!(refusal.code(), tonic::Code::PermissionDenied);
     let asked = forward::join_raft(&worker, std::slice::from_ref(&host.addr), "").await;
     assert_eq!(asked.unwrap_err().code, Code::PermissionDenied);
+    let stranger = || channel_to_pinned_root(&host.addr, &cluster.root_ca.certificate_pem).unwrap();
+    for path in [
+        "/swarmnet.v1.Raft/AppendEntries",
+        "/swarmnet.v1.Raft/InstallSnapshot",
+        "/swarmnet.v1.Control/Call",
+        "/swarmnet.v1.Dispatcher/Report",
+    ] {
+        assert_eq!(begin_call(stranger(), path).await, tonic::Code::Unauthenticated, "{path}");
+    }
+    let path = "/swarmnet.v1.Raft/Vote";
+    assert_eq!(begin_call(worker.channel(&host.addr), path).await, tonic::Code::PermissionDenied);
     // A manager's certificate alone is not enough: the cluster must know the node as a manager.
     let unknown = identity(&cluster, "m7", Role::Manager);
     let asked = forward::join_raft(&unknown, std::slice::from_ref(&host.addr), "").await;

@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::guesses::Guesses;
 use super::token::{self, JoinToken};
 use super::{IssueError, Subject, issue};
+use crate::address;
 use crate::ids::OsIds;
 use crate::store::{Change, ProposeError, Store};
 
@@ -52,6 +53,10 @@ impl CaService {
             availability: availability(&request.availability)?,
             addr: advertised(&request.advertise_addr, source)?,
         };
+        if let Some(rival) = address::rival(&tables, None, joiner.addr, Some(source)) {
+            let text = format!("{} is the address of node {rival}", joiner.addr);
+            return Err(Status::already_exists(text));
+        }
         let node_id = NodeId::generate(&mut OsIds);
         let response = self.certify(&tables, cluster, &request.csr_pem, (node_id.clone(), role))?;
         let node = new_node(node_id, &joiner);

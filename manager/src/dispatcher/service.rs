@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures::{Stream, StreamExt};
-use swarmnet_model::limits::{CALL_TIMEOUT, STATUSES_PER_REPORT, TASK_ERROR_LENGTH_MAX};
+use swarmnet_model::limits::{
+    CALL_TIMEOUT, PORTS_PER_SERVICE_MAX, STATUSES_PER_REPORT, TASK_ERROR_LENGTH_MAX,
+};
 use swarmnet_model::{NodeDescription, NodeId, NodeState, Role, Tables, TaskId, TaskStatus};
 use swarmnet_proto::transport::{PeerAddr, TlsContext};
 use swarmnet_proto::v1::dispatcher_server::Dispatcher;
@@ -19,6 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::run::{self, Request as Ask};
+use crate::address;
 use crate::store::{Change, ProposeError, Store};
 
 /// Pending requests to the loop: a slow loop makes callers wait, not memory grow.
@@ -109,6 +112,8 @@ impl DispatcherService {
             let mut status: TaskStatus =
                 document::decode("tasks.status", &report.status).map_err(bad_document)?;
             status.err = status.err.map(shortened);
+            status.message = shortened(status.message);
+            status.ports.truncate(PORTS_PER_SERVICE_MAX);
             let id = TaskId::from_text(report.task_id);
             let known = tables.tasks.get(&id).is_none_or(|task| task.status == status);
             if !known {
@@ -134,17 +139,17 @@ fn bad_document(error: document::BadDocument) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-/// The address the node advertises, else the one it calls from.
-fn node_addr(request: &Request<v1::SessionRequest>) -> Result<Ipv4Addr, Status> {
+/// The address the node advertises, else the one it calls from; and the latter.
+fn node_addr(request: &Request<v1::SessionRequest>) -> Result<(Ipv4Addr, Option<IpAddr>), Status> {
     let wished = &request.get_ref().advertise_addr;
+    let seen = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
     if !wished.is_empty() {
         let invalid = |_| Status::invalid_argument("advertise_addr: not an IPv4 address");
-        return wished.parse().map_err(invalid);
+        return Ok((wished.parse().map_err(invalid)?, seen));
     }
-    match request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip()) {
-        Some(IpAddr::V4(addr)) => Ok(addr),
-        Some(IpAddr::V6(addr)) => addr.to_ipv4_mapped().ok_or_else(no_ipv4),
-        None => Err(no_ipv4()),
+    match seen {
+        Some(IpAddr::V4(addr)) => Ok((addr, seen)),
+        Some(IpAddr::V6(_)) | None => Err(no_ipv4()),
     }
 }
 
@@ -161,7 +166,10 @@ impl Dispatcher for DispatcherService {
         request: Request<v1::SessionRequest>,
     ) -> Result<Response<SessionStream>, Status> {
         let node_id = self.caller(&request)?;
-        let addr = node_addr(&request)?;
+        let (addr, seen) = node_addr(&request)?;
+        if let Some(rival) = address::rival(&self.store.snapshot(), Some(&node_id), addr, seen) {
+            return Err(Status::already_exists(format!("{addr} is the address of node {rival}")));
+        }
         self.describe_node(node_id.clone(), &request.get_ref().description).await?;
         let (stream, receiver) = run::stream_queue();
         self.desk.ask(Ask::Open { node_id, addr, stream }).await?;
