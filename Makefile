@@ -36,8 +36,9 @@ build: deps ## build everything in release mode, the lab included
 demo: build ## a cluster of three hosts on this machine, step by step (KEEP=1 leaves it up)
 	@$(SUDO) tests/demo.sh
 
-test: build ## formatting, lints, then unit, kernel and cluster tests, with one summary
+test: deps ## formatting, lints, then unit, kernel and cluster tests, with one summary
 	$(CARGO) fmt --all --check
+	@$(MAKE) build
 	$(CLIPPY)
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; started=$$SECONDS; \
 	$(TEST) --no-fail-fast -- --include-ignored 2>&1 | tee "$$log" && status=0 || status=$$?; \
