@@ -102,11 +102,17 @@ pub(crate) fn boot(lab: &Lab, host: &Host) -> Result<()> {
     namespace::pin(lab, &host.name, Pid::from_raw(pid))
 }
 
-/// Starts what a host's role asks for, and waits until it is ready.
+/// Starts what a host's role asks for, all at once as a boot does, and waits until it is ready: an engine
+/// that lost its power calls its plugin about old containers before it answers anybody.
 pub(crate) fn start_services(lab: &Lab, spec: &Spec, host: &Host) -> Result<()> {
-    wanted_services(spec, host)
-        .into_iter()
-        .try_for_each(|service| ask(lab, &host.name, Request::Start(service)).map(drop))
+    std::thread::scope(|scope| {
+        let start = |service| ask(lab, &host.name, Request::Start(service)).map(drop);
+        let services = wanted_services(spec, host).into_iter();
+        let threads: Vec<_> = services.map(|service| scope.spawn(move || start(service))).collect();
+        let results =
+            threads.into_iter().map(|thread| thread.join().expect("the thread does not panic"));
+        results.collect::<Vec<_>>().into_iter().collect()
+    })
 }
 
 /// Runs `work` for all hosts at once; the error is that of the first host that failed.
