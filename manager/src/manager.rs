@@ -181,6 +181,11 @@ impl Manager {
         answer.unwrap_or_else(|_| Err(CallError::deadline()))
     }
 
+    /// True if Raft has ended by itself: this manager has to be stopped and started anew.
+    pub fn has_failed(&self) -> bool {
+        self.group.has_failed()
+    }
+
     /// Returns who leads and which managers answer.
     pub fn raft_view(&self) -> RaftView {
         self.group.view()

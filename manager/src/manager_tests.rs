@@ -349,7 +349,9 @@ async fn a_log_of_another_node_is_refused() {
     host.id = "m9".into();
     let refused = Manager::start(host.config(host.directory.path(), None)).await.err().unwrap();
     let ManagerError::Raft(reason) = refused else { panic!("{refused}") };
-    assert!(reason.to_string().contains("is damaged, moved, or sealed"), "{reason}");
+    assert!(reason.to_string().contains("docker swarm leave --force"), "{reason}");
+    let record = std::error::Error::source(&reason).expect("the record is named").to_string();
+    assert!(record.contains("is damaged, moved, or sealed"), "{record}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

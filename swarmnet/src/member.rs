@@ -112,11 +112,15 @@ impl Member {
     }
 
     pub(crate) fn lacks_manager(&self) -> bool {
-        self.tls.role() == Role::Manager && self.manager.is_none()
+        let works = self.manager.as_ref().is_some_and(|role| !role.manager().has_failed());
+        self.tls.role() == Role::Manager && !works
     }
 
     /// Tries again to start the manager that failed.
     pub(crate) async fn retry_manager(&mut self) {
+        if let Some(failed) = self.manager.take() {
+            bounded("manager", failed.stop()).await;
+        }
         match start_manager(&self.state_dir, &self.tls, &mut self.file, None).await {
             Ok(manager) => (self.manager, self.manager_error) = (Some(manager), None),
             Err(error) => self.manager_error = Some(report(&error)),

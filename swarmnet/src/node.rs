@@ -27,7 +27,7 @@ use crate::member::Member;
 use crate::node_file::NodeFile;
 use crate::{checks, engine, interfaces, leaving, texts};
 
-/// Pause before a manager that could not start is tried again.
+/// How often a manager that could not start, or has failed, is looked for and started again.
 const MANAGER_RETRY: Duration = Duration::from_secs(5);
 /// Longest wait for a new node's first session before the user is answered.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
@@ -131,7 +131,7 @@ impl Node {
     /// Serves requests until `stop`, then stops the roles.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
-            let (answer_by, lacks_manager) = (self.answer_by(), self.lacks_manager());
+            let answer_by = self.answer_by();
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(request) = self.requests.recv() => self.serve(request).await,
@@ -140,7 +140,10 @@ impl Node {
                     Err(error) => tracing::error!(%error, "join attempt has failed"),
                 },
                 () = until(answer_by) => self.answer_late(),
-                () = tokio::time::sleep(MANAGER_RETRY), if lacks_manager => {
+                () = tokio::time::sleep(MANAGER_RETRY) => {
+                    if !self.lacks_manager() {
+                        continue;
+                    }
                     self.retry_manager().await;
                 }
             }

@@ -62,13 +62,43 @@ pub enum StartError {
     #[error(transparent)]
     DataKey(#[from] DataKeyError),
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
     #[error(transparent)]
-    Snapshot(#[from] SnapshotError),
+    Snapshot(SnapshotError),
+    #[error(
+        "this manager's Raft files are unusable. Restore them from a backup; or, if other managers \
+         still have a quorum, run `docker swarm leave --force` here and join again"
+    )]
+    Unusable(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("Raft could not start from its log")]
     Raft(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the start was cut off")]
     CutOff,
+}
+
+impl From<LogError> for StartError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Damaged(_) | LogError::Undecodable { .. } | LogError::Gap { .. } => {
+                Self::Unusable(Box::new(error))
+            }
+            LogError::Open { ref source, .. } if matches!(**source, redb::Error::Corrupted(_)) => {
+                Self::Unusable(Box::new(error))
+            }
+            LogError::Open { .. } | LogError::Database(_) | LogError::Stopped => Self::Log(error),
+        }
+    }
+}
+
+impl From<SnapshotError> for StartError {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Damaged(_) | SnapshotError::Undecodable(_) => {
+                Self::Unusable(Box::new(error))
+            }
+            SnapshotError::Io { .. } | SnapshotError::Stopped => Self::Snapshot(error),
+        }
+    }
 }
 
 /// Why nothing can be read as current.
@@ -159,6 +189,11 @@ impl RaftGroup {
     /// The gRPC service the other managers call.
     pub fn service(&self) -> RaftService {
         RaftService::new(self.raft.clone(), self.tls.clone())
+    }
+
+    /// True if Raft has ended by itself, for lack of a disk that takes its log.
+    pub fn has_failed(&self) -> bool {
+        self.raft.metrics().borrow().running_state.is_err()
     }
 
     /// Returns who leads now.
