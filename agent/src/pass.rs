@@ -31,6 +31,9 @@ use crate::teardown;
 /// Rounds of one pass: devices, then what needs their indexes, then a look that finds nothing.
 const ROUNDS_MAX: u32 = 5;
 
+/// Different failures remembered as logged; some name a moment and never come again.
+const REPORTED_MAX: usize = 256;
+
 /// What a pass has come to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
@@ -229,6 +232,9 @@ impl Passes {
     }
 
     fn report(&mut self, outcome: &Outcome) {
+        if self.reported.len() >= REPORTED_MAX {
+            self.reported.clear();
+        }
         if let Some(failure) = &outcome.failed
             && self.reported.insert(failure.clone())
         {
@@ -381,8 +387,12 @@ impl Passes {
             Ok(Some(endpoint)) => endpoint,
             Ok(None) => return,
             Err(error) => {
+                // The engine asks only once: without the note on disk the device goes all the same.
                 tracing::warn!(%error, "writing the plugin journal");
-                return;
+                match self.journal.read().endpoints.get(id) {
+                    Some(endpoint) => endpoint.clone(),
+                    None => return,
+                }
             }
         };
         let (host, _) = device_names(id, &endpoint);

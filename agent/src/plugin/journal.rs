@@ -174,7 +174,7 @@ impl JournalFile {
 
 fn set_aside(path: &Path, error: &serde_json::Error) -> io::Result<Journal> {
     let aside = path.with_extension("broken");
-    tracing::warn!(path = %path.display(), %error, "the plugin journal is damaged, set aside");
+    tracing::warn!(path = %path.display(), %error, "the plugin journal is damaged, set aside: tasks on this node lose their networks until their containers are started anew");
     std::fs::rename(path, aside)?;
     Ok(Journal::default())
 }
