@@ -9,6 +9,7 @@ mod bad_input;
 mod engine;
 mod fallback;
 mod form;
+mod guard;
 mod mesh;
 mod observe;
 mod overlay;
@@ -43,6 +44,8 @@ const CASES: &[Case] = &[
     ("scaling_down_loses_no_request", mesh::scaling_down_loses_no_request),
     ("tasks_talk_over_an_overlay", overlay::tasks_talk_over_an_overlay),
     ("tasks_reach_a_vip", overlay::tasks_reach_a_vip),
+    ("foreign_tunnel_packets_are_counted", guard::foreign_tunnel_packets_are_counted),
+    ("a_task_can_only_speak_for_itself", guard::a_task_can_only_speak_for_itself),
     ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),
