@@ -313,7 +313,7 @@ async fn drain_and_leave(host: &Arc<Host>, plane: &DataPlane, mut view: NodeView
     let journal = text(&host.state().join("agent/plugin.json"));
     assert!(!journal.contains("sandbox"), "endpoints are forgotten:\n{journal}");
     let gone = Arc::clone(host);
-    beside(move || gone.docker(&["network", "rm", "front", "swarmnet_gateway"])).await;
+    beside(move || gone.docker(&["network", "rm", "front.network1", "swarmnet_gateway"])).await;
     plane.remove_all().await.unwrap();
     assert!(devices().is_empty(), "{:?}", devices());
     assert!(try_run("nft", &["list", "table", "ip", "swarmnet"]).is_err());
