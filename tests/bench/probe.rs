@@ -1,7 +1,7 @@
 //! What looks from inside a host of the lab: this program again, started there as `probe …`.
 //!
-//! A probe prints `probing` when it looks, and a last line with its finding. The one who started it
-//! takes the time at which that line arrives.
+//! A probe prints `probing` when it is ready, waits for a line, looks, and prints a line with its
+//! finding. The one who started it takes the time at which that arrives.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Lines, Read, Write};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use swarmnet_tests::harness::lab::Lab;
 
 /// Pause between two looks. Short against what is measured, long against what a look costs.
-const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE: Duration = Duration::from_millis(10);
 /// A packet to a port that is not ready may be dropped: better a further look than a retransmission.
 const CONNECT_LIMIT: Duration = Duration::from_millis(100);
 /// An answer that takes longer is none.
@@ -21,14 +21,14 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// A probe that has found nothing gives up.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A probe that runs on a host.
+/// A probe that is ready on a host, or looks.
 pub(crate) struct Probe {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Probe {
-    /// Starts a probe and returns when it looks.
+    /// Starts a probe and returns when it is ready.
     pub(crate) fn start(lab: &Lab, host: &str, words: &[&str]) -> Self {
         let own = std::env::current_exe().unwrap();
         let mut child = lab.spawn(host, &[&[own.to_str().unwrap(), "probe"], words].concat());
@@ -36,6 +36,11 @@ impl Probe {
         let first = lines.next().map(Result::unwrap);
         assert_eq!(first.as_deref(), Some("probing"), "the probe {words:?} on {host} begins");
         Self { child, lines }
+    }
+
+    /// Lets the probe look.
+    pub(crate) fn go(&mut self) {
+        self.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
     }
 
     /// Waits for the finding; returns it and when it came.
@@ -53,6 +58,9 @@ impl Probe {
 pub(crate) fn run(words: &[String]) -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     println!("probing");
+    if std::io::stdin().read_line(&mut String::new()).is_err() {
+        return ExitCode::FAILURE;
+    }
     let finding = match words[..] {
         ["answers", wanted, ref entries @ ..] => answers(wanted.parse().unwrap(), entries),
         ["running", service, wanted] => running(service, wanted.parse().unwrap()),

@@ -65,7 +65,8 @@ pub(crate) fn measure(lab: &Lab) -> Vec<Row> {
 /// Runs one window and what happens in it; returns how long that took, in milliseconds.
 fn round(lab: &Lab, seen: &mut Seen, happens: impl FnOnce(&Lab)) -> f64 {
     let window = WINDOW.as_millis().to_string();
-    let probe = Probe::start(lab, "client", &["gaps", "node01:8080", &window]);
+    let mut probe = Probe::start(lab, "client", &["gaps", "node01:8080", &window]);
+    probe.go();
     let began = Instant::now();
     std::thread::sleep(BEFORE);
     happens(lab);

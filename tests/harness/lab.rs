@@ -114,10 +114,11 @@ impl Lab {
         self.on(host, &["sh", "-c", line])
     }
 
-    /// Starts a command on a host and leaves it running.
+    /// Starts a command on a host and leaves it running; its three streams are pipes.
     pub fn spawn(&self, host: &str, args: &[&str]) -> Child {
         let mut command = self.command(&[&["exec", host, "--"], args].concat());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
     }
 
     /// Runs a docker command on the manager that must succeed, its words split at spaces.
