@@ -343,7 +343,7 @@ mod tests {
     fn a_pool_names_its_network_and_wants_no_gateway() {
         let body = br#"{"AddressSpace":"swlocal","Pool":"10.0.60.0/24","SubPool":"",
             "Options":{"swarmnet.network":"net60"},"V6":false}"#;
-        expect![[r#"{"Data":{"com.docker.network.gateway":"0.0.0.0/24"},"Pool":"10.0.60.0/24","PoolID":"net60|10.0.60.0/24"}"#]]
+        expect![[r#"{"PoolID":"net60|10.0.60.0/24","Pool":"10.0.60.0/24","Data":{"com.docker.network.gateway":"0.0.0.0/24"}}"#]]
             .assert_eq(&request_pool(&parse(body).unwrap()).unwrap().to_string());
         let v6 = RequestPool { v6: true, ..RequestPool::default() };
         assert!(matches!(request_pool(&v6), Err(CallError::Ipv6)));

@@ -5,6 +5,13 @@ use swarmnet_model::container::{DnsConfig, Ulimit};
 use super::*;
 use crate::task::fixture;
 
+/// As JSON with its keys in order: the engine's models hold hash maps.
+fn sorted(model: &impl serde::Serialize) -> serde_json::Value {
+    let mut value = serde_json::to_value(model).unwrap();
+    value.sort_all_objects();
+    value
+}
+
 fn check(task: &Task, networks: &TaskNetworks, want: &Expect) {
     let node_id = NodeId::from_text("n1");
     let context = TemplateContext {
@@ -17,10 +24,10 @@ fn check(task: &Task, networks: &TaskNetworks, want: &Expect) {
     let text = match container_request(&context, networks) {
         Ok(request) => {
             // Through a value: its maps are ordered, those of the engine's models are not.
-            let body = serde_json::to_value(&request.body).unwrap();
+            let body = sorted(&request.body);
             let mut text = format!("{}\n{body:#}\n", request.name);
             for endpoint in &request.further {
-                let settings = serde_json::to_value(&endpoint.settings).unwrap();
+                let settings = sorted(&endpoint.settings);
                 text += &format!("connect {} {settings}\n", endpoint.network);
             }
             text
