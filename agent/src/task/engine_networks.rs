@@ -1,12 +1,13 @@
 //! The engine networks that stand for swarm networks on this node: made with the first task, removed
-//! after the last. The gateway network stays until the node leaves the swarm.
+//! after the last.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tracing::info;
 
-use super::collect::{Needed, unused};
+use super::collect::unused;
 use super::networks::{
     EngineNetworkSpec, GATEWAY_LABEL_VALUE, NETWORK_LABEL, TaskNetwork, TaskNetworks,
 };
@@ -62,7 +63,7 @@ impl EngineNetworks {
 
     /// Removes the networks that are not needed. The first failure ends the pass: the next one tries
     /// again.
-    pub(super) async fn remove_unused(&self, needed: &Needed) -> Result<(), EngineError> {
+    pub(super) async fn remove_unused(&self, needed: &BTreeSet<String>) -> Result<(), EngineError> {
         let _turn = self.turn().await;
         self.look().await?;
         let unused: Vec<EngineNetwork> =
