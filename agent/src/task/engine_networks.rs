@@ -1,13 +1,12 @@
 //! The engine networks that stand for swarm networks on this node: made with the first task, removed
-//! after the last.
+//! after the last. The gateway network stays until the node leaves the swarm.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tracing::info;
 
-use super::collect::unused;
+use super::collect::{Needed, unused};
 use super::networks::{
     EngineNetworkSpec, GATEWAY_LABEL_VALUE, NETWORK_LABEL, TaskNetwork, TaskNetworks,
 };
@@ -63,7 +62,7 @@ impl EngineNetworks {
 
     /// Removes the networks that are not needed. The first failure ends the pass: the next one tries
     /// again.
-    pub(super) async fn remove_unused(&self, needed: &BTreeSet<String>) -> Result<(), EngineError> {
+    pub(super) async fn remove_unused(&self, needed: &Needed) -> Result<(), EngineError> {
         let _turn = self.turn().await;
         self.look().await?;
         let unused: Vec<EngineNetwork> =

@@ -1,6 +1,6 @@
 //! The runner: gives every task that something happened to, to one worker.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::collect::Needed;
 use super::entry::Entry;
 use super::networks::Wiring;
 use super::prepare::{NodeFacts, Preparer};
@@ -154,6 +155,9 @@ impl Runner {
         if !std::mem::replace(&mut self.complete, true) {
             self.search();
             self.collect_soon();
+        } else if self.view.is_empty() {
+            // What stayed for the next task has no next task to wait for.
+            self.collect_at = Some(Instant::now());
         }
     }
 
@@ -268,11 +272,14 @@ impl Runner {
     /// of that task's preparation, or the safety period, asks again.
     fn collect(&mut self) {
         self.collect_at = None;
-        let mut needed = BTreeSet::new();
+        // An empty view: the node leaves.
+        let mut needed = Needed { gateway: !self.view.is_empty(), ..Needed::default() };
         for (id, entry) in &self.entries {
             let over = self.is_over(id);
             match &entry.memory.networks {
-                Some(networks) if !over => needed.extend(networks.iter().cloned()),
+                Some(networks) if !over => {
+                    needed.by_tasks.extend(networks.iter().cloned());
+                }
                 None if entry.is_working() || !(over || entry.wish.is_end()) => return,
                 _ => {}
             }

@@ -110,6 +110,7 @@ async fn a_task_is_run_stopped_and_removed_with_its_networks() {
     node.pass(60).await;
     expect![[r#"
         web.1.web-1 exited net+swarmnet_gateway
+        network swarmnet_gateway
     "#]]
     .assert_eq(&node.engine.show());
     assert_eq!(node.wiring.released(), [id(1)]);
