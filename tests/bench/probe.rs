@@ -96,14 +96,16 @@ fn names(wanted: usize, entry: &str) -> Result<(), String> {
     while Instant::now() < deadline {
         let answer = TcpStream::connect_timeout(&address, CONNECT_LIMIT)
             .and_then(|stream| request(&stream, "/", false));
-        let name = answer.ok().and_then(|text| {
-            text.lines().find_map(|line| line.strip_prefix("Hostname: ").map(str::to_owned))
-        });
-        seen.extend(name);
+        // Who answered may be another one next time: asked again at once.
+        match answer.as_ref().map(|text| text.lines().find_map(|l| l.strip_prefix("Hostname: "))) {
+            Ok(Some(name)) => {
+                seen.insert(name.to_owned());
+            }
+            _ => std::thread::sleep(PAUSE),
+        }
         if seen.len() >= wanted {
             return Ok(());
         }
-        std::thread::sleep(PAUSE);
     }
     Err(format!("{entry}: {} of {wanted} host names answered", seen.len()))
 }
