@@ -4,7 +4,7 @@ use crate::lab::{CLIENT, HOSTS, Lab, assert_contains, wait_for};
 
 /// A second lab beside the first: this also proves that labs do not disturb each other.
 pub(crate) fn the_mesh_works_on_clsact(_other: &Lab) {
-    let lab = Lab::start("clsact-test", &["--attach-mode", "clsact"]);
+    let lab = Lab::start("clsact", &["--attach-mode", "clsact"]);
     lab.form();
     lab.create("--name who --constraint node.hostname==node02 --publish 8080:80 whoami");
     let filters = lab.ok("node01", &["tc", "filter", "show", "dev", "swn-vx", "ingress"]);

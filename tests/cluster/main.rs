@@ -2,7 +2,8 @@
 //! real data path. Needs root; makes its own lab and removes it.
 //!
 //! One lab serves all cases, in the order of the list: a case leaves no service behind. A word on the
-//! command line selects the cases whose name contains it. With `KEEP=1` the lab stays up.
+//! command line selects the cases whose name contains it. With `KEEP=1` the lab stays up; with
+//! `LAB_SUFFIX=x` its name ends in `-x`, so that two runs do not disturb each other.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that runs commands")]
 
 mod bad_input;
@@ -82,7 +83,7 @@ fn run(selected: &[&Case]) -> Vec<&'static str> {
     if selected.is_empty() {
         return failed;
     }
-    let lab = Lab::start("cluster-test", &[]);
+    let lab = Lab::start("cluster", &[]);
     for (name, case) in selected {
         let started = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| case(&lab)));

@@ -24,7 +24,7 @@ pub fn address(host: &str) -> &'static str {
 
 /// A running lab of three hosts and a client.
 pub struct Lab {
-    name: &'static str,
+    name: String,
 }
 
 /// What a command printed.
@@ -61,11 +61,15 @@ pub fn binaries() -> PathBuf {
 
 impl Lab {
     /// Starts a lab without a swarm; an old one of the same name goes first.
-    pub fn start(name: &'static str, options: &[&str]) -> Self {
-        let lab = Self { name };
+    ///
+    /// `LAB_SUFFIX` in the environment is appended to the name, so that two runs of the same tests do
+    /// not take each other's lab.
+    pub fn start(name: &str, options: &[&str]) -> Self {
+        let suffix = std::env::var("LAB_SUFFIX").map(|suffix| format!("-{suffix}"));
+        let lab = Self { name: format!("{name}{}", suffix.unwrap_or_default()) };
         lab.stop();
         let up = lab.command(&[&["up"], options].concat()).status().unwrap();
-        assert!(up.success(), "the lab does not start; try: swarmnet-lab --name {name} up");
+        assert!(up.success(), "the lab does not start; try: swarmnet-lab --name {} up", lab.name);
         lab
     }
 
@@ -81,7 +85,7 @@ impl Lab {
         let binary = binaries().join("swarmnet-lab");
         assert!(binary.exists(), "{} is missing; run: make build", binary.display());
         let mut command = Command::new(binary);
-        command.args(["--name", self.name]).args(args).stdin(Stdio::null());
+        command.args(["--name", &self.name]).args(args).stdin(Stdio::null());
         command
     }
 
