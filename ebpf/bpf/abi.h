@@ -16,13 +16,14 @@
 #define SWN_MAX_SUBNETS 8
 #define SWN_MAX_DROPS 64
 #define SWN_CLAIM_TRIES 32
+#define SWN_MAX_ASKERS 8192 /* addresses in SWN_ASKERS: one per lidx */
 
 /* ---- fixed addresses (host byte order; see datapath: link-local ranges) ---- */
 #define SWN_NEXT_HOP 0xa9fe0101u    /* 169.254.1.1, default route of a gateway attachment */
-#define SWN_RESOLVER 0xa9fe4d35u    /* 169.254.77.53, kept for the resolver */
+#define SWN_RESOLVER 0xa9fe4d35u    /* 169.254.77.53, the resolver as tasks see it */
 #define SWN_MESH_SELF 0xa9fe5701u   /* 169.254.87.1, the mesh as seen by host processes */
 #define SWN_STAND_IN 0xa9fe5702u    /* 169.254.87.2, replaces clients a task could not answer */
-#define SWN_ASKERS 0xa9fec000u      /* 169.254.192.0/19, kept for askers of the resolver */
+#define SWN_ASKERS 0xa9fec000u      /* 169.254.192.0/19, + lidx: tasks as the resolver sees them */
 #define SWN_ASKERS_MASK 0xffffe000u
 
 /* ---- virtual network ids below 16 are ours ---- */
@@ -148,6 +149,8 @@ enum drop_reason {
 	DROP_ENCRYPT_REQUIRED = 32,
 	DROP_LOOPBACK_SRC = 33,
 	DROP_CT_FLOOD = 34,
+	DROP_RESOLVER_ONLY = 35,
+	DROP_ASKER_GONE = 36,
 };
 
 /* What a program did with a frame; only recorded by test builds of the object (swn_test). */
@@ -274,6 +277,13 @@ struct mesh_target { /* a published task of this node */
 	__u8 mac[6];
 	__u16 nets;                          /* used entries of `net` */
 	struct net net[SWN_MAX_SUBNETS];     /* the task's own overlay subnets */
+};
+
+struct asker { /* an overlay attachment as the resolver's answers find it */
+	__u32 ifindex;
+	__be32 addr;
+	__u8 mac[6];
+	__u16 pad;
 };
 
 struct allow_key { /* longest prefix match: prefixlen counts svc too (32 + n) */
@@ -433,6 +443,7 @@ SWN_SIZE(port_key, 8);
 SWN_SIZE(port, 8);
 SWN_SIZE(mesh_key, 8);
 SWN_SIZE(mesh_target, 80);
+SWN_SIZE(asker, 16);
 SWN_SIZE(allow_key, 12);
 SWN_SIZE(ct_key, 24);
 SWN_SIZE(ct_val, 44);

@@ -59,7 +59,7 @@ static __noinline int answer_arp(struct __sk_buff *skb, struct arp *a, const __u
 	return send_back(skb, asker, mac);
 }
 
-/* A question on an overlay: any address of the network but the asker's own. */
+/* A question on an overlay: any address of the network but the asker's own, or the resolver. */
 static __noinline int arp_overlay(struct __sk_buff *skb, const struct iface *ifc)
 {
 	struct arp a;
@@ -71,7 +71,8 @@ static __noinline int arp_overlay(struct __sk_buff *skb, const struct iface *ifc
 		DROP(rc);
 	key.vni = ifc->vni;
 	key.addr = addr_of(a.tpa);
-	if (key.addr == ifc->addr || !bpf_map_lookup_elem(&eps, &key))
+	if (key.addr != bpf_htonl(SWN_RESOLVER) &&
+	    (key.addr == ifc->addr || !bpf_map_lookup_elem(&eps, &key)))
 		DROP(DROP_ARP_UNKNOWN);
 	__builtin_memcpy(mac + 2, a.tpa, 4);
 	return answer_arp(skb, &a, mac);

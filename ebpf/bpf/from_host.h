@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
-/* from_host.h: a host process calls the mesh by way of swn-host (walk G). */
+/* from_host.h: a host process calls the mesh by way of swn-host (walk G), or the resolver answers (N). */
 #ifndef SWN_FROM_HOST_H
 #define SWN_FROM_HOST_H
 
 #include "mesh.h"
+#include "resolver.h"
 
 static __noinline int host_ip(struct __sk_buff *skb, const struct conf *c, const struct ether *eth)
 {
@@ -11,8 +12,11 @@ static __noinline int host_ip(struct __sk_buff *skb, const struct conf *c, const
 	struct pkt p = {};
 	int rc = parse(skb, &p);
 
-	if (!rc)
-		rc = frag_ports(&p, VNI_HOST);
+	if (rc)
+		DROP(rc);
+	if (is_asker(p.odst))
+		return answer_asker(skb, &p);
+	rc = frag_ports(&p, VNI_HOST);
 	if (rc)
 		DROP(rc);
 	if (is_mcast_bcast(p.odst))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
-/* from_task.h: a frame that a task sent into an overlay (walks A, B, C, I, K). */
+/* from_task.h: a frame that a task sent into an overlay (walks A, B, C, I, K, N). */
 #ifndef SWN_FROM_TASK_H
 #define SWN_FROM_TASK_H
 
 #include "arp.h"
+#include "resolver.h"
 #include "vip.h"
 
 /* Sends the packet where its address is. */
@@ -45,6 +46,8 @@ static __always_inline int task_ip(struct __sk_buff *skb, const struct iface *if
 	if (is_mcast_bcast(p.odst) || p.odst == (ifc->addr | ~ifc->mask))
 		DROP(DROP_MCAST_BCAST);
 	count_tx(skb, ifc->lidx);
+	if (p.odst == bpf_htonl(SWN_RESOLVER))
+		return ask_resolver(skb, ifc, &p);
 	return route_task(skb, ifc, &p);
 }
 

@@ -15,6 +15,8 @@ static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
 	if (!c || parse(skb, &p))
 		return PASS_ON;
 	dst = p.odst;
+	if (dst == bpf_htonl(SWN_RESOLVER))
+		DROP(DROP_RESOLVER_ONLY);
 	if (!bpf_map_lookup_elem(&local_addrs, &dst))
 		return PASS_ON;
 	if (p.frag == FRAG_LATER && frag_ports(&p, VNI_HOST))

@@ -110,12 +110,18 @@ static __always_inline int in_gw_pool(const struct conf *c, __be32 addr)
 	return c->gw_mask && in_net(addr, c->gw_pool, c->gw_mask);
 }
 
+/* A task as the resolver sees it. */
+static __always_inline int is_asker(__be32 addr)
+{
+	return in_net(addr, bpf_htonl(SWN_ASKERS), bpf_htonl(SWN_ASKERS_MASK));
+}
+
 /* Addresses only this host may use; 169.254.169.254 (cloud metadata) is not among them. */
 static __always_inline int is_ours(__be32 addr)
 {
 	return in_net(addr, bpf_htonl(SWN_MESH_SELF & 0xffffff00), bpf_htonl(0xffffff00)) ||
 	       addr == bpf_htonl(SWN_RESOLVER) || addr == bpf_htonl(SWN_NEXT_HOP) ||
-	       in_net(addr, bpf_htonl(SWN_ASKERS), bpf_htonl(SWN_ASKERS_MASK));
+	       is_asker(addr);
 }
 
 /* Clients another node may present to us. */

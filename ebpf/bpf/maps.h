@@ -38,6 +38,7 @@ PINNED_MAP(backends, HASH, 262144, LAZY, __u32, struct be);
 PINNED_MAP(ports, HASH, 16384, 0, struct port_key, struct port);
 PINNED_MAP(local_addrs, HASH, 1024, 0, __be32, __u32);
 PINNED_MAP(mesh_local, HASH, 65536, 0, struct mesh_key, struct mesh_target);
+PINNED_MAP(askers, HASH, SWN_MAX_ASKERS, LAZY, __u32, struct asker);
 PINNED_MAP(netns, HASH, 16384, 0, __u64, struct netns);
 PINNED_MAP(allow_src, LPM, 16384, LAZY, struct allow_key, __u32);
 

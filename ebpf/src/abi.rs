@@ -5,8 +5,10 @@
 //! [`Be16`] are network order, every plain integer is host order. `node` is always an index into
 //! the map `nodes`, 0 is this node.
 
-use std::net::Ipv4Addr;
-
+pub use crate::fixed::{
+    ASKERS, ASKERS_PREFIX, MAX_DROPS, MAX_SUBNETS, MESH_SELF, NEXT_HOP, RESOLVER, STAND_IN, VMAC,
+    asker, task_mac,
+};
 pub use crate::plain::{Be16, Be32, EnumLayout, Field, Layout, Plain, SlotRange};
 use crate::plain::{abi_enums, abi_structs, field_sum};
 
@@ -196,6 +198,17 @@ abi_structs! {
         nets: u16,
         /// The task's own overlay subnets: clients in them get a stand-in address.
         net: [Net; MAX_SUBNETS],
+    }
+    /// Value of map `askers`; the key is an lidx.
+    Asker = "asker" {
+        /// Host side of the overlay attachment.
+        ifindex: u32,
+        /// Address of the task on it.
+        addr: Be32,
+        /// MAC of the task side.
+        mac: [u8; 6],
+        /// Zero.
+        pad: u16,
     }
     /// Key of map `allow_src` (longest prefix match).
     AllowKey = "allow_key" {
@@ -452,32 +465,11 @@ abi_enums! {
         DROP_MESH_NOT_PUBLISHED = 24, DROP_MESH_CLIENT = 25, DROP_GW_ISOLATION = 26,
         DROP_TTL_EXPIRED = 27, DROP_TOO_BIG = 28, DROP_HELPER_FAILED = 29,
         DROP_ICMP_BAD_INNER = 30, DROP_NOT_ALLOWED = 31, DROP_ENCRYPT_REQUIRED = 32,
-        DROP_LOOPBACK_SRC = 33, DROP_CT_FLOOD = 34,
+        DROP_LOOPBACK_SRC = 33, DROP_CT_FLOOD = 34, DROP_RESOLVER_ONLY = 35,
+        DROP_ASKER_GONE = 36,
     }
     "test_action" as u32 {
         ACT_NONE = 0, ACT_PEER = 1, ACT_EGRESS = 2, ACT_INGRESS = 3, ACT_NEIGH = 4,
         ACT_TUNNEL = 5,
     }
-}
-
-/// Subnets a sandbox or a published task can have (`SWN_MAX_SUBNETS`).
-pub const MAX_SUBNETS: usize = 8;
-/// Size of map `drops` (`SWN_MAX_DROPS`).
-pub const MAX_DROPS: u32 = 64;
-/// MAC of every host side and of every rewritten source.
-pub const VMAC: [u8; 6] = [0x02, 0x73, 0x77, 0x6e, 0x00, 0x01];
-/// Next hop of the default route on a gateway attachment.
-pub const NEXT_HOP: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
-/// Address of the resolver as tasks see it.
-pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 53);
-/// The mesh as seen by host processes.
-pub const MESH_SELF: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
-/// Client address a task sees when it could not answer the real one.
-pub const STAND_IN: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 2);
-
-/// Returns the MAC of the task side of an overlay attachment: `02:42:` and the address bytes.
-#[must_use]
-pub const fn task_mac(addr: Ipv4Addr) -> [u8; 6] {
-    let o = addr.octets();
-    [0x02, 0x42, o[0], o[1], o[2], o[3]]
 }

@@ -218,6 +218,18 @@ pub const REASONS: &[Reason] = &[
         "more new flows per second than allowed",
         "a flood, or raise the flow budget",
     ),
+    noise(
+        35,
+        "RESOLVER_ONLY",
+        "something else than a task's DNS with the resolver's address 169.254.77.53",
+        "ask by UDP or TCP on port 53, unfragmented; late answers that nobody waits for count here too",
+    ),
+    noise(
+        36,
+        "ASKER_GONE",
+        "the resolver answered a task that has ended",
+        "normal when tasks end; lasting counts: `swarmnet debug overlay`",
+    ),
 ];
 
 const fn reason(number: u32, name: &'static str, cause: &'static str, fix: &'static str) -> Reason {

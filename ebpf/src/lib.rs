@@ -22,6 +22,7 @@ mod attach;
 mod clsact;
 pub mod conntrack;
 pub mod drops;
+mod fixed;
 mod kernel;
 pub mod map;
 pub mod memory;

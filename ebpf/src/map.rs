@@ -15,7 +15,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::abi::{
-    AllowKey, Backend, Be32, Budget, ConfValue, Counter, CtKey, CtValue, Ep, EpKey, EpStat,
+    AllowKey, Asker, Backend, Be32, Budget, ConfValue, Counter, CtKey, CtValue, Ep, EpKey, EpStat,
     FragKey, FragValue, Iface, MeshKey, MeshTarget, NetnsValue, Node, Peer, Plain, Port, PortKey,
     Service, SlotRange, SockKey, SockValue, SvcStat, VniValue,
 };
@@ -381,6 +381,8 @@ maps! {
     Frags = "frags" LruHash (0) 8_192, FragKey => FragValue;
     /// What a socket asked for before socket load balancing.
     SockRev = "sock_rev" LruHash (0) 131_072, SockKey => SockValue;
+    /// Overlay attachments by lidx, for answers of the resolver.
+    Askers = "askers" Hash (NO_PREALLOC) 8_192, u32 => Asker;
     /// Sandboxes by network namespace cookie.
     Netns = "netns" Hash (0) 16_384, u64 => NetnsValue;
     /// Per attachment: `LFLAG_*`.

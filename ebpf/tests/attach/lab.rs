@@ -53,6 +53,7 @@ pub(crate) const TASKS: [Task; 4] = [
     task(1, "t3", 5, 3, 1),
     task(1, "t4", 6, 4, 3),
 ];
+const HOST_MAC: [u8; 6] = [0x02, 0x73, 0x77, 0x6e, 0x00, 0x02];
 const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 20, 20, 100), Ipv4Addr::new(10, 20, 20, 110)];
 
 const fn task(host: usize, name: &'static str, overlay: u8, gateway: u8, lidx: u32) -> Task {
@@ -77,7 +78,7 @@ pub(crate) fn output(command: &str) -> (bool, String) {
     (out.status.success(), String::from_utf8_lossy(&text).into_owned())
 }
 
-fn must(command: &str) {
+pub(crate) fn must(command: &str) {
     let (ok, text) = output(command);
     assert!(ok, "{command}: {text} (these tests need root)");
 }
@@ -206,7 +207,10 @@ impl Lab {
         must(&format!("ip -n {ns} link add swn-vx type vxlan external nolearning dstport 4789"));
         let vmac = mac(VMAC);
         must(&format!("ip -n {ns} link set swn-vx up"));
-        must(&format!("ip -n {ns} link add swn-host type veth peer name swn-hostp"));
+        must(&format!(
+            "ip -n {ns} link add swn-host address {} type veth peer name swn-hostp",
+            mac(HOST_MAC)
+        ));
         must(&format!("ip -n {ns} link set swn-host up"));
         must(&format!("ip -n {ns} link set swn-hostp up"));
         must(&format!("ip -n {ns} route add 169.254.87.1/32 dev swn-host src {addr}"));
@@ -319,8 +323,13 @@ impl Lab {
 
     /// Serves TCP and UDP port 80 in a task until the test ends.
     pub(crate) fn server(&self, name: &str) {
-        let (tcp, udp) = inside(&self.ns(name), || {
-            (TcpListener::bind("0.0.0.0:80").unwrap(), UdpSocket::bind("0.0.0.0:80").unwrap())
+        self.serve(name, "0.0.0.0:80");
+    }
+
+    /// Serves TCP and UDP on an address of a namespace until the test ends.
+    pub(crate) fn serve(&self, name: &str, address: &'static str) {
+        let (tcp, udp) = inside(&self.ns(name), move || {
+            (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap())
         });
         std::thread::spawn(move || {
             while let Ok((stream, peer)) = tcp.accept() {
@@ -384,6 +393,7 @@ fn fill_node(host: &Host, index: usize, addr: Ipv4Addr) {
         hostp_if: host.ifindex("swn-hostp"),
         gw_pool: Be32::new(Ipv4Addr::new(172, 31, 0, 0)),
         gw_mask: Be32::mask(16),
+        host_mac: HOST_MAC,
         ..ConfValue::default()
     };
     maps.set::<Conf>(&0, &conf).unwrap();

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod lab;
+mod resolver;
 mod traffic;
 
 use std::net::Ipv4Addr;
@@ -73,6 +74,7 @@ fn all_walks(tag: &str, mode: AttachMode) {
     overlay_works(&lab);
     vip_works(&lab);
     mesh_works(&lab);
+    resolver::works(&lab);
 }
 
 #[test]

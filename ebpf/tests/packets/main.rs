@@ -8,5 +8,6 @@ mod frame;
 mod guards;
 mod mesh;
 mod overlay;
+mod resolver;
 mod vip;
 mod world;

@@ -65,6 +65,7 @@ pub(crate) fn small_sizes(flows: u32) -> BTreeMap<MapId, u32> {
         (M::Ct, flows),
         (M::Frags, 1024),
         (M::SockRev, 1024),
+        (M::Askers, 64),
         (M::Lflags, 64),
         (M::EpStats, 64),
         (M::SvcStats, 16),
@@ -112,6 +113,8 @@ impl World {
         self.iface(T, OVERLAY, "10.0.1.3", 1, 0);
         self.iface(B, OVERLAY, "10.0.1.4", 2, 0);
         self.iface(T2, OTHER, "10.0.1.3", 5, 0);
+        self.asker(1, T, "10.0.1.3");
+        self.asker(5, T2, "10.0.1.3");
         self.iface(TG, 0, "172.31.0.3", 3, IFACE_GW);
         self.iface(BG, 0, "172.31.0.4", 4, IFACE_GW);
         let uplink = Iface { mac: UP_MAC, flags: IFACE_UPLINK, ..Iface::default() };
@@ -128,6 +131,11 @@ impl World {
         let mac = task_mac(addr.addr());
         let mask = if flags & IFACE_GW == 0 { Be32::mask(24) } else { Be32::mask(32) };
         self.maps.set::<Ifaces>(&ifindex, &Iface { vni, addr, mask, mac, flags, lidx }).unwrap();
+    }
+
+    pub(crate) fn asker(&self, lidx: u32, ifindex: u32, addr: &str) {
+        let (addr, mac) = (ip(addr), task_mac(ip(addr).addr()));
+        self.maps.set::<Askers>(&lidx, &Asker { ifindex, addr, mac, pad: 0 }).unwrap();
     }
 
     fn fill_overlay(&self) {
