@@ -63,6 +63,11 @@ impl Inputs {
         backends(&self.view)
     }
 
+    /// Returns the backends that services send their clients to, or did a moment ago.
+    pub fn serving(&self) -> impl Iterator<Item = &Backend> {
+        self.backends().filter(|b| b.service_id.is_some() && b.state != BackendState::Placed)
+    }
+
     pub fn tasks(&self) -> impl Iterator<Item = &AssignedTask> {
         tasks(&self.view)
     }
@@ -134,7 +139,7 @@ impl Inputs {
                 wanted.services.insert(ServiceKey::Mesh(service.id.clone()));
             }
         }
-        for backend in self.backends().filter(|b| b.state != BackendState::Placed) {
+        for backend in self.serving() {
             let networks = backend.attachments.iter().filter_map(|a| self.network(&a.network_id));
             let vnis = networks.map(|network| network.vni.get());
             let reachable = backend.gateway.is_some() || backend.node_id == self.node_id;

@@ -109,7 +109,7 @@ fn add_task(view: &mut NodeView, task: &Task, state: BackendState) {
     let backend = Backend {
         task_id: task.id.clone(),
         task_name: task.name(),
-        service_id: task.service_id.clone(),
+        service_id: Some(task.service_id.clone()),
         node_id: NodeId::from_text(NODE),
         state,
         attachments: task.attachments.clone(),

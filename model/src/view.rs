@@ -92,12 +92,16 @@ pub enum BackendState {
     Draining,
 }
 
-/// Where a task of a known service is, and whether it serves. From `Assigned` until the task ended.
+/// Where a task of a known service, or a plain container on a swarm network, is, and whether it
+/// serves. A task's: from `Assigned` until the task ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backend {
+    /// Of a plain container: the id of its attachment.
     pub task_id: TaskId,
+    /// Of a plain container: the container's name, empty until it is known.
     pub task_name: String,
-    pub service_id: ServiceId,
+    /// `None`: a plain container; `Active` while it runs.
+    pub service_id: Option<ServiceId>,
     pub node_id: NodeId,
     pub state: BackendState,
     /// Only of networks this node has.

@@ -18,7 +18,7 @@ type Active<'a> = BTreeMap<&'a ServiceId, Vec<&'a TaskId>>;
 /// Returns services with their active backends; draining ones are entries without a slot.
 pub fn desired(inputs: &Inputs) -> State {
     let mut state = State { sockets: inputs.has_cgroup2, ..State::default() };
-    for backend in inputs.backends().filter(|b| b.state != BackendState::Placed) {
+    for backend in inputs.serving() {
         add_vip_backends(inputs, backend, &mut state);
         add_mesh_backend(inputs, backend, &mut state);
     }
@@ -133,8 +133,10 @@ fn add_host_ports(inputs: &Inputs, state: &mut State) {
 /// Ordered by task id, as the view is. One walk for all services: a view may hold thousands.
 fn active(inputs: &Inputs) -> Active<'_> {
     let mut found = Active::new();
-    for backend in inputs.backends().filter(|b| b.state == BackendState::Active) {
-        found.entry(&backend.service_id).or_default().push(&backend.task_id);
+    for backend in inputs.serving().filter(|b| b.state == BackendState::Active) {
+        if let Some(service) = &backend.service_id {
+            found.entry(service).or_default().push(&backend.task_id);
+        }
     }
     found
 }

@@ -121,7 +121,7 @@ fn backends(
         let ours = match key {
             Some(ServiceKey::Vip(service, _) | ServiceKey::Mesh(service)) => task
                 .and_then(|task| evidence.backend(task))
-                .is_some_and(|known| known.service_id == *service),
+                .is_some_and(|known| known.service_id.as_ref() == Some(service)),
             Some(ServiceKey::Host(_)) | None => false,
         };
         if share == 0 && !(ours && backend.vni == entry.vni) {

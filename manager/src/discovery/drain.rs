@@ -83,7 +83,7 @@ mod tests {
             let backend = Backend {
                 task_id: task_id.clone(),
                 task_name: format!("{id}.1"),
-                service_id: ServiceId::from_text("s"),
+                service_id: Some(ServiceId::from_text("s")),
                 node_id: NodeId::from_text("n"),
                 state: *state,
                 attachments: Vec::new(),

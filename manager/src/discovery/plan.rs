@@ -125,7 +125,7 @@ impl<'a> NodeViews<'a> {
         let backend = Backend {
             task_id: task.id.clone(),
             task_name: task.name(),
-            service_id: task.service_id.clone(),
+            service_id: Some(task.service_id.clone()),
             node_id: task.node_id.clone()?,
             state: self.backend_state(task),
             attachments,
