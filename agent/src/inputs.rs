@@ -9,7 +9,7 @@ use ipnetwork::Ipv4Network;
 use swarmnet_ebpf::abi;
 use swarmnet_model::defaults::DATA_PATH_PORT;
 use swarmnet_model::view::{AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem};
-use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, TaskId};
+use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, ServiceId, TaskId};
 
 use crate::netlink::link::Link;
 use crate::netlink::snapshot::Snapshot;
@@ -41,14 +41,9 @@ pub struct Inputs {
 
 impl Inputs {
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        self.view.values().filter_map(|item| match item {
-            Item::Peer(peer) => Some(peer),
-            Item::Settings(_)
-            | Item::Network(_)
-            | Item::Service(_)
-            | Item::Backend(_)
-            | Item::Task(_) => None,
-        })
+        let from = ItemKey::Peer(NodeId::from_text(""));
+        items(&self.view, from)
+            .map_while(|item| if let Item::Peer(it) = item { Some(it) } else { None })
     }
 
     pub fn networks(&self) -> impl Iterator<Item = &NetworkItem> {
@@ -159,44 +154,31 @@ impl Inputs {
 
 /// Returns the networks of a view.
 pub fn networks(view: &NodeView) -> impl Iterator<Item = &NetworkItem> {
-    view.values().filter_map(|item| match item {
-        Item::Network(network) => Some(network),
-        Item::Settings(_) | Item::Peer(_) | Item::Service(_) | Item::Backend(_) | Item::Task(_) => {
-            None
-        }
-    })
+    let from = ItemKey::Network(NetworkId::from_text(""));
+    items(view, from).map_while(|item| if let Item::Network(it) = item { Some(it) } else { None })
 }
 
 /// Returns the services of a view.
 pub fn services(view: &NodeView) -> impl Iterator<Item = &ServiceItem> {
-    view.values().filter_map(|item| match item {
-        Item::Service(service) => Some(service),
-        Item::Settings(_) | Item::Peer(_) | Item::Network(_) | Item::Backend(_) | Item::Task(_) => {
-            None
-        }
-    })
+    let from = ItemKey::Service(ServiceId::from_text(""));
+    items(view, from).map_while(|item| if let Item::Service(it) = item { Some(it) } else { None })
 }
 
 /// Returns the backends of a view.
 pub fn backends(view: &NodeView) -> impl Iterator<Item = &Backend> {
-    view.values().filter_map(|item| match item {
-        Item::Backend(backend) => Some(backend),
-        Item::Settings(_) | Item::Peer(_) | Item::Network(_) | Item::Service(_) | Item::Task(_) => {
-            None
-        }
-    })
+    let from = ItemKey::Backend(TaskId::from_text(""));
+    items(view, from).map_while(|item| if let Item::Backend(it) = item { Some(it) } else { None })
 }
 
 /// Returns this node's tasks of a view.
 pub fn tasks(view: &NodeView) -> impl Iterator<Item = &AssignedTask> {
-    view.values().filter_map(|item| match item {
-        Item::Task(task) => Some(task.as_ref()),
-        Item::Settings(_)
-        | Item::Peer(_)
-        | Item::Network(_)
-        | Item::Service(_)
-        | Item::Backend(_) => None,
-    })
+    let from = ItemKey::Task(TaskId::from_text(""));
+    items(view, from).map_while(|item| if let Item::Task(it) = item { Some(&**it) } else { None })
+}
+
+/// Keys of a kind lie together: whoever wants the networks does not walk over 100,000 backends.
+fn items(view: &NodeView, from: ItemKey) -> impl Iterator<Item = &Item> {
+    view.range(from..).map(|(_, item)| item)
 }
 
 /// Returns one of this node's tasks of a view.

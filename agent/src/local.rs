@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,8 @@ use crate::report::Reporter;
 
 /// Changes come in bursts; one write answers for all of them.
 const WRITE_INTERVAL: Duration = Duration::from_millis(200);
+/// A large view takes its time to write: the pause is so many times longer, at most 5 % of a CPU.
+const WRITE_SHARE: u32 = 20;
 
 /// Why a file of the local state could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -185,6 +187,7 @@ pub async fn keep_written(
         statuses.mark_unchanged();
         let statuses_now = reporter.statuses();
         let (local, node_id) = (local.clone(), node_id.clone());
+        let began = Instant::now();
         // A disk may take its time; the agent's threads must not wait for it.
         let written = tokio::task::spawn_blocking(move || {
             local.write_view(&node_id, &view_now)?;
@@ -201,7 +204,7 @@ pub async fn keep_written(
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep(WRITE_INTERVAL) => {}
+            () = tokio::time::sleep(WRITE_INTERVAL.max(began.elapsed() * WRITE_SHARE)) => {}
             () = stop.cancelled() => {}
         }
     }
@@ -220,7 +223,7 @@ mod tests {
     fn view() -> NodeView {
         let task = fixture::task("web", 1);
         let key = ItemKey::Task(task.id.clone());
-        [(key, Item::Task(Box::new(AssignedTask { task, withdrawn: false })))].into()
+        NodeView::unit(key, Item::Task(Box::new(AssignedTask { task, withdrawn: false })))
     }
 
     #[test]

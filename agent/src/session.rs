@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use swarmnet_model::limits::{RPC_MESSAGE_BYTES_MAX, STATUSES_PER_REPORT};
-use swarmnet_model::view::{Item, ItemKey};
 use swarmnet_model::{NodeDescription, NodeId, NodeView, ViewUpdate};
 use swarmnet_proto::document::{self, BadDocument};
 use swarmnet_proto::v1;
@@ -30,6 +29,7 @@ use crate::assignment::{Assignment, GenerationMap, Outcome};
 use crate::backoff::Backoff;
 use crate::engine::EngineFacts;
 use crate::engine::facts::describe;
+use crate::inputs::tasks;
 use crate::report::Reporter;
 use crate::task::runner::Told;
 use crate::task::{STORED_GENERATION, Wiring};
@@ -293,10 +293,9 @@ impl Reader<'_> {
 
     /// What an earlier leader was told and lost, the present one is told again.
     fn resend(&self, view: &NodeView) {
-        for (key, item) in view {
-            if let (ItemKey::Task(id), Item::Task(assigned)) = (key, item) {
-                self.parts.reporter.resend_if_behind(id, assigned.task.status.state);
-            }
+        for assigned in tasks(view) {
+            let task = &assigned.task;
+            self.parts.reporter.resend_if_behind(&task.id, task.status.state);
         }
     }
 }

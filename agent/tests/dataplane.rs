@@ -102,7 +102,8 @@ fn base_view() -> NodeView {
         (ItemKey::Network(network.id.clone()), Item::Network(network)),
         (ItemKey::Service(service.id.clone()), Item::Service(service)),
     ]
-    .into()
+    .into_iter()
+    .collect()
 }
 
 fn add_task(view: &mut NodeView, task: &Task, state: BackendState) {

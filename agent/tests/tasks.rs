@@ -103,7 +103,8 @@ fn base_view() -> NodeView {
         (ItemKey::Peer(node_id()), Item::Peer(peer)),
         (ItemKey::Network(network_id()), Item::Network(network)),
     ]
-    .into()
+    .into_iter()
+    .collect()
 }
 
 async fn data_plane(host: &Host) -> DataPlane {

@@ -1,6 +1,7 @@
 //! Pure: typed object ids, 25 characters of base 36 made from 128 random bits.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,17 +36,17 @@ macro_rules! ids {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Makes a fresh id.
             pub fn generate(ids: &mut dyn IdSource) -> Self {
-                Self(base36(ids.bits()))
+                Self(base36(ids.bits()).into())
             }
 
             /// Takes text that is known to be an id (from the store or a certificate).
             pub fn from_text(text: impl Into<String>) -> Self {
-                Self(text.into())
+                Self(text.into().into())
             }
 
             pub fn as_str(&self) -> &str {

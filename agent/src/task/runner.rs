@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmnet_model::view::{Item, ItemKey};
 use swarmnet_model::{Clock, NodeId, NodeView, TaskId};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,7 +18,7 @@ use super::prepare::{NodeFacts, Preparer};
 use super::worker::{Done, Next, Worker};
 use crate::engine::watch::Wake;
 use crate::engine::{Engine, EngineError, EngineFacts, EngineNetwork};
-use crate::inputs::assigned;
+use crate::inputs::{assigned, tasks};
 use crate::report::Reporter;
 
 /// Everything is looked at this often, whatever the events said.
@@ -136,13 +135,12 @@ impl Runner {
     fn take_view(&mut self) {
         let told = self.told.borrow_and_update().clone();
         self.view = told.view;
-        for (key, item) in self.view.iter() {
-            if let (ItemKey::Task(id), Item::Task(task)) = (key, item) {
-                self.entries
-                    .entry(id.clone())
-                    .and_modify(|entry| entry.assign(Some(task)))
-                    .or_insert_with(|| Entry::new(id, Some(task)));
-            }
+        for task in tasks(&self.view) {
+            let id = &task.task.id;
+            self.entries
+                .entry(id.clone())
+                .and_modify(|entry| entry.assign(Some(task)))
+                .or_insert_with(|| Entry::new(id, Some(task)));
         }
         if !told.complete {
             return;

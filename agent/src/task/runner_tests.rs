@@ -1,7 +1,7 @@
 use expect_test::expect;
 use swarmnet_model::container::Healthcheck;
 use swarmnet_model::view::AssignedTask;
-use swarmnet_model::{DesiredState, TaskState, TaskStatus, Timestamp};
+use swarmnet_model::{DesiredState, Item, ItemKey, TaskState, TaskStatus, Timestamp};
 use tokio::time::timeout;
 
 use super::*;

@@ -81,7 +81,7 @@ mod tests {
 
     fn view(port: u16) -> NodeView {
         let settings = Settings { cluster_id: ClusterId::from_text("c"), data_path_port: port };
-        [(ItemKey::Settings, Item::Settings(settings))].into()
+        NodeView::unit(ItemKey::Settings, Item::Settings(settings))
     }
 
     #[test]
