@@ -17,6 +17,7 @@ pub mod balancer;
 pub mod brief;
 pub mod dataplane;
 pub mod debug;
+pub mod dns;
 pub mod edit;
 pub mod engine;
 mod farewell;

@@ -92,6 +92,7 @@ fn base_view() -> NodeView {
             network_id: NetworkId::from_text(NETWORK),
             address: "10.0.1.2/24".parse().unwrap(),
         }],
+        networks: Vec::new(),
         ports: vec![port()],
     };
     let settings = Settings { cluster_id: ClusterId::from_text("cluster1"), data_path_port: 4789 };

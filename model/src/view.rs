@@ -81,8 +81,18 @@ pub struct ServiceItem {
     pub mode: EndpointMode,
     /// Only of networks this node has.
     pub vips: Vec<Vip>,
+    /// Only networks this node has; names answer there also while no task runs.
+    #[serde(default)]
+    pub networks: Vec<ServiceNetwork>,
     /// Only ingress ports.
     pub ports: Vec<PublishedPort>,
+}
+
+/// A network the tasks of a service are to be on, and the service's further names there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceNetwork {
+    pub network_id: NetworkId,
+    pub aliases: Vec<String>,
 }
 
 /// Whether traffic may go to a task.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use swarmnet_model::view::{
-    AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem, Settings,
+    AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem, ServiceNetwork, Settings,
 };
 use swarmnet_model::{
     Item, ItemKey, Network, NetworkId, Node, NodeId, NodeState, NodeView, PublishMode, Service,
@@ -164,16 +164,21 @@ fn network_item(network: &Network) -> NetworkItem {
 
 fn service_item(service: &Service, networks: &BTreeSet<&NetworkId>) -> Option<(ItemKey, Item)> {
     let endpoint = service.endpoint.as_ref()?;
+    let wanted = service.spec.task.networks.iter().filter(|n| networks.contains(&n.network_id));
     let item = ServiceItem {
         id: service.id.clone(),
         name: service.spec.name.clone(),
         mode: endpoint.spec.mode,
         vips: endpoint.vips.iter().filter(|v| networks.contains(&v.network_id)).cloned().collect(),
+        networks: wanted
+            .map(|n| ServiceNetwork {
+                network_id: n.network_id.clone(),
+                aliases: n.aliases.clone(),
+            })
+            .collect(),
         ports: endpoint.ports.iter().filter(|p| p.mode == PublishMode::Ingress).cloned().collect(),
     };
-    let on_a_network =
-        || service.spec.task.networks.iter().any(|n| networks.contains(&n.network_id));
-    let known = !item.ports.is_empty() || !item.vips.is_empty() || on_a_network();
+    let known = !item.ports.is_empty() || !item.vips.is_empty() || !item.networks.is_empty();
     known.then(|| (ItemKey::Service(service.id.clone()), Item::Service(item)))
 }
 
