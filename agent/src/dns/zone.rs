@@ -4,7 +4,8 @@
 //! |---|---|
 //! | service, its aliases | the VIP; without one all serving tasks |
 //! | `tasks.` service, `tasks.` alias | all serving tasks |
-//! | task (`web.1`), container (`web.1.<id>`) | its address from placement to its end |
+//! | task (`web.1`), container (`web.1.<id>`, `docker run`'s name) | its address from placement to its end |
+//! | aliases of a plain container | its address while it runs |
 //! | any of them, `.` network | the same, on that network only |
 //! | `_port._proto.` service | SRV: the port inside the network, and where |
 //!
@@ -180,7 +181,7 @@ impl Names {
             }
         }
         for backend in backends(view) {
-            let service = services.get(&backend.service_id).copied();
+            let service = backend.service_id.as_ref().and_then(|id| services.get(id)).copied();
             for attachment in &backend.attachments {
                 if let Some(draft) = drafts.get_mut(&attachment.network_id) {
                     let addr = attachment.address.ip();
@@ -263,14 +264,17 @@ impl<'a> Draft<'a> {
         aliases: &[String],
     ) {
         let serving = (backend.state == BackendState::Active).then_some(addr);
-        let container = format!("{}.{}", backend.task_name, backend.task_id);
-        for name in [&backend.task_name, &container] {
+        let container = container_name(backend);
+        for name in BTreeSet::from([&backend.task_name, &container]) {
             if let Some(entry) = self.entry(name) {
                 entry.own(backend.state, addr);
             }
         }
         self.reverse(addr, &container);
-        let Some(service) = service else { return };
+        let Some(service) = service else {
+            aliases.iter().for_each(|alias| self.serve(alias, serving));
+            return;
+        };
         let vip = vip_on(service, &self.network.id);
         for name in std::iter::once(&service.name).chain(aliases) {
             self.serve(&format!("tasks.{name}"), serving);
@@ -322,6 +326,13 @@ impl Collected {
     fn finish(mut self) -> Entry {
         self.serving.extend(self.own.into_iter().flat_map(|(_, addresses)| addresses));
         Entry { addresses: self.serving.into_iter().collect(), ports: self.ports }
+    }
+}
+
+fn container_name(backend: &Backend) -> String {
+    match backend.service_id {
+        Some(_) => format!("{}.{}", backend.task_name, backend.task_id),
+        None => backend.task_name.clone(),
     }
 }
 
