@@ -4,18 +4,24 @@
 //! their ratio. Only ratios mean something: absolute figures move by a third from hour to hour on a
 //! shared machine. Nothing is asserted on time; a row fails only if something does not answer.
 //!
-//! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed: a
-//! word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
+//! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed ·
+//! `overlay` task to task · `vip` a service's address: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
 //! `KEEP=1` leaves the lab up. Needs root.
 #![expect(clippy::unwrap_used, reason = "a program for developers: a wrong step ends it")]
 
 mod figures;
 mod machine;
 mod mesh;
+mod overlay;
+mod path;
+mod peers;
 mod probe;
 mod report;
 mod restart;
+mod services;
+mod sockets;
 mod start;
+mod vip;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -26,8 +32,13 @@ use report::{Report, Row};
 
 type Measure = fn(&Lab) -> Vec<Row>;
 
-const ROWS: &[(&str, Measure)] =
-    &[("start", start::measure), ("mesh", mesh::measure), ("restart", restart::measure)];
+const ROWS: &[(&str, Measure)] = &[
+    ("start", start::measure),
+    ("mesh", mesh::measure),
+    ("restart", restart::measure),
+    ("overlay", overlay::measure),
+    ("vip", vip::measure),
+];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
@@ -39,7 +50,8 @@ fn main() -> ExitCode {
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
     let selected: Vec<_> = ROWS.iter().filter(|(name, _)| wanted(name)).collect();
     if selected.is_empty() {
-        eprintln!("no such row; there are: start, mesh, restart");
+        let names: Vec<&str> = ROWS.iter().map(|(name, _)| *name).collect();
+        eprintln!("no such row; there are: {}", names.join(", "));
         return ExitCode::FAILURE;
     }
     let lab = Lab::start("bench", &["--swarm"]);

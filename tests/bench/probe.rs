@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use swarmnet_tests::harness::lab::Lab;
 
+use crate::{services, sockets};
+
 /// Pause between two looks. Short against what is measured, long against what a look costs.
 const PAUSE: Duration = Duration::from_millis(10);
 /// A packet to a port that is not ready may be dropped: better a further look than a retransmission.
@@ -30,8 +32,14 @@ pub(crate) struct Probe {
 impl Probe {
     /// Starts a probe and returns when it is ready.
     pub(crate) fn start(lab: &Lab, host: &str, words: &[&str]) -> Self {
+        Self::start_under(lab, host, &[], words)
+    }
+
+    /// Starts a probe under a command that becomes it, such as `nsenter` with its options.
+    pub(crate) fn start_under(lab: &Lab, host: &str, prefix: &[&str], words: &[&str]) -> Self {
         let own = std::env::current_exe().unwrap();
-        let mut child = lab.spawn(host, &[&[own.to_str().unwrap(), "probe"], words].concat());
+        let own = [own.to_str().unwrap(), "probe"];
+        let mut child = lab.spawn(host, &[prefix, &own, words].concat());
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = lines.next().map(Result::unwrap);
         assert_eq!(first.as_deref(), Some("probing"), "the probe {words:?} on {host} begins");
@@ -41,6 +49,18 @@ impl Probe {
     /// Lets the probe look.
     pub(crate) fn go(&mut self) {
         self.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+    }
+
+    /// Returns the next line that the probe prints.
+    pub(crate) fn line(&mut self) -> String {
+        self.lines.next().expect("the probe is there").unwrap()
+    }
+
+    /// Ends a probe that works until its input ends.
+    pub(crate) fn end(mut self) {
+        drop(self.child.stdin.take());
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "a probe failed: {status}");
     }
 
     /// Waits for the finding; returns it and when it came.
@@ -65,6 +85,11 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["answers", wanted, ref entries @ ..] => answers(wanted.parse().unwrap(), entries),
         ["running", service, wanted] => running(service, wanted.parse().unwrap()),
         ["gaps", entry, millis] => gaps(entry, Duration::from_millis(millis.parse().unwrap())),
+        ["serve", port] => sockets::serve(port.parse().unwrap()),
+        ["load", kind, target, millis] => {
+            sockets::load(kind, target, Duration::from_millis(millis.parse().unwrap()))
+        }
+        ["create", count, network] => services::create(count.parse().unwrap(), network),
         _ => Err("no such probe".to_owned()),
     };
     match finding {
@@ -209,8 +234,7 @@ fn request(mut stream: impl Limited, path: &str, keep: bool) -> std::io::Result<
     stream.write_all(format!("GET {path} {head}\r\n\r\n").as_bytes())?;
     let mut text = vec![];
     if !keep {
-        stream.read_to_end(&mut text)?;
-        return Ok(String::from_utf8_lossy(&text).into_owned());
+        return rest(stream);
     }
     let mut chunk = [0; 4096];
     while !complete(&text) {
@@ -219,6 +243,19 @@ fn request(mut stream: impl Limited, path: &str, keep: bool) -> std::io::Result<
             length => text.extend_from_slice(&chunk[..length]),
         }
     }
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Sends a request that closes its connection, and reads the answer.
+pub(crate) fn exchange(mut stream: &UnixStream, request: &str) -> std::io::Result<String> {
+    stream.limit()?;
+    stream.write_all(request.as_bytes())?;
+    rest(stream)
+}
+
+fn rest(mut stream: impl Read) -> std::io::Result<String> {
+    let mut text = vec![];
+    stream.read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

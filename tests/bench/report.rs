@@ -12,6 +12,7 @@ use crate::figures::Samples;
 pub(crate) enum Unit {
     Milliseconds,
     PerSecond,
+    GigabitPerSecond,
 }
 
 /// One line of the table.
@@ -69,7 +70,7 @@ impl Report {
 }
 
 fn columns(name: &str, ours: &str, peer: &str, ratio: &str) -> String {
-    format!("{name:<42} {ours:<28} {peer:<28} {ratio}")
+    format!("{name:<50} {ours:<32} {peer:<32} {ratio}")
 }
 
 fn figure(samples: &Samples, unit: Unit) -> String {
@@ -78,6 +79,7 @@ fn figure(samples: &Samples, unit: Unit) -> String {
     let name = match unit {
         Unit::Milliseconds => "ms",
         Unit::PerSecond => "/s",
+        Unit::GigabitPerSecond => "Gbit/s",
     };
     format!("{} {name} ({} to {})", write(samples.median()), write(least), write(most))
 }
@@ -89,6 +91,7 @@ fn rounds(samples: &Samples, unit: Unit) -> String {
 fn written(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Milliseconds if value < 100.0 => format!("{value:.1}"),
+        Unit::GigabitPerSecond => format!("{value:.2}"),
         Unit::Milliseconds | Unit::PerSecond => format!("{value:.0}"),
     }
 }
