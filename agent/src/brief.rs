@@ -1,7 +1,7 @@
 //! Pure: kernel entries in few words, for the log: what an operator asks for, without layout.
 
 use swarmnet_ebpf::abi::{
-    BE_ACTIVE, BE_DOWN, BE_DRAINING, BE_MESH, Backend, Be32, EP_GATEWAY, EP_GONE, EP_LOCAL,
+    Asker, BE_ACTIVE, BE_DOWN, BE_DRAINING, BE_MESH, Backend, Be32, EP_GATEWAY, EP_GONE, EP_LOCAL,
     EP_REMOTE, EP_VIP, Ep, Iface, MeshKey, MeshTarget, NetnsValue, Node, Peer, VniValue,
 };
 
@@ -71,6 +71,12 @@ impl Brief for Iface {
             0 => format!("{} outside overlays", self.addr),
             vni => format!("{} vni={vni}", self.addr),
         }
+    }
+}
+
+impl Brief for Asker {
+    fn brief(&self) -> String {
+        format!("{} ifindex={}", self.addr, self.ifindex)
     }
 }
 

@@ -314,11 +314,7 @@ impl Passes {
     ) -> Result<(), CallError> {
         let told = told.ok_or(CallError::NoSwarm)?;
         self.claim_ports(told, id).await?;
-        let wired = self.journal.update(|journal| {
-            let endpoint = journal.endpoints.get_mut(id)?;
-            endpoint.sandbox = Some(sandbox);
-            Some(endpoint.clone())
-        })?;
+        let wired = self.journal.update(|journal| journal.join(id, sandbox))?;
         let unknown = || CallError::UnknownEndpoint { endpoint: id.to_owned() };
         let endpoint = wired.ok_or_else(unknown)?;
         let result = self.wire(told, id, &endpoint).await;

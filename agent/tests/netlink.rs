@@ -11,7 +11,7 @@ use support::{on_a_new_host, run, try_run};
 use swarmnet_agent::netlink::link::{LinkKind, VethEnd};
 use swarmnet_agent::netlink::neighbor::Neighbor;
 use swarmnet_agent::netlink::nft_rules::TableSpec;
-use swarmnet_agent::netlink::route::HostRoute;
+use swarmnet_agent::netlink::route::{Accepted, HostRoute, OnlinkRoute, Routes};
 use swarmnet_agent::netlink::{Netlink, iptables, nft, sysctl};
 
 fn end(name: &str, last: u8) -> VethEnd {
@@ -62,17 +62,32 @@ fn routes_and_neighbors_read_back_as_they_were_written() {
         for source in [None, Some(Ipv4Addr::new(10, 20, 20, 100))] {
             let route = HostRoute { addr, ifindex, source };
             netlink.set_host_route(route).await.unwrap();
-            assert_eq!(netlink.host_routes().await.unwrap(), [route]);
+            assert_eq!(netlink.routes().await.unwrap().host, [route]);
         }
         for mac in [[2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 8]] {
             let neighbor = Neighbor { ifindex, addr, mac };
             netlink.set_neighbor(neighbor).await.unwrap();
             assert_eq!(netlink.permanent_neighbors().await.unwrap(), [neighbor]);
         }
-        let route = netlink.host_routes().await.unwrap()[0];
+        let route = netlink.routes().await.unwrap().host[0];
         netlink.delete_host_route(route).await.unwrap();
         netlink.delete_host_route(route).await.unwrap();
-        assert!(netlink.host_routes().await.unwrap().is_empty());
+        assert!(netlink.routes().await.unwrap().host.is_empty());
+        let addr = Ipv4Addr::new(169, 254, 77, 53);
+        let accepted = Accepted { addr, ifindex };
+        let net = "169.254.192.0/19".parse().unwrap();
+        let onlink = OnlinkRoute { net, via: Ipv4Addr::new(169, 254, 87, 1), ifindex };
+        for _ in 0..2 {
+            netlink.accept(accepted).await.unwrap();
+            netlink.set_onlink_route(onlink).await.unwrap();
+        }
+        let routes = netlink.routes().await.unwrap();
+        assert_eq!((routes.accepted, routes.onlink), (vec![accepted], vec![onlink]));
+        let shown = run("ip", &["route", "get", "169.254.77.53"]);
+        assert!(shown.starts_with("local 169.254.77.53"), "{shown}");
+        assert!(!netlink.addresses().await.unwrap().iter().any(|a| a.addr == addr));
+        netlink.delete_link(ifindex).await.unwrap();
+        assert_eq!(netlink.routes().await.unwrap(), Routes::default());
     });
 }
 

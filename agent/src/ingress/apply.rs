@@ -2,18 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use swarmnet_ebpf::abi::{MESH_SELF, VMAC};
+use swarmnet_ebpf::abi::{MESH_SELF, RESOLVER, VMAC};
 use swarmnet_ebpf::map::{Conf, Ifaces, LocalAddrs, MeshLocal, Ports};
 use swarmnet_ebpf::program::Hook;
 
 use super::placeholder::Placeholders;
 use super::plan::Action;
-use super::{HOST_DEVICE, HOST_MAC, HOST_MTU, HOST_PEER, Pair};
+use super::{HOST_DEVICE, HOST_MAC, HOST_MTU, HOST_PEER, Pair, askers};
 use crate::edit::Edit;
 use crate::kernel::{ApplyError, Kernel};
 use crate::netlink::link::VethEnd;
 use crate::netlink::neighbor::Neighbor;
-use crate::netlink::route::HostRoute;
+use crate::netlink::route::{Accepted, HostRoute};
 use crate::netlink::sysctl;
 use crate::plugin::journal::JournalFile;
 
@@ -74,6 +74,8 @@ async fn shape_pair(kernel: &Kernel, pair: Pair) -> Result<(), ApplyError> {
     let (ifindex, addr) = (host.index, MESH_SELF);
     netlink.set_host_route(HostRoute { addr, ifindex, source: pair.source }).await?;
     netlink.set_neighbor(Neighbor { ifindex, addr, mac: VMAC }).await?;
+    netlink.accept(Accepted { addr: RESOLVER, ifindex }).await?;
+    netlink.set_onlink_route(askers(ifindex)).await?;
     Ok(())
 }
 

@@ -20,7 +20,8 @@ pub fn desired(inputs: &Inputs) -> State {
     let Some(own) = inputs.node_addr() else { return state };
     let uplink = inputs.snapshot.holder_of(own).filter(|link| link.ethernet);
     state.conf = conf(inputs);
-    state.pair = Some(Pair { up: true, program: true, source: uplink.map(|_| own) });
+    let source = uplink.map(|_| own);
+    state.pair = Some(Pair { up: true, program: true, source, resolver: true });
     state.forwarding = true;
     if let Some(link) = uplink {
         state.uplinks.insert(link.index, link.name.clone());

@@ -1,6 +1,6 @@
 //! Published ports: on the uplinks, from the host itself, and towards tasks of this node.
 //!
-//! Owns: the programs on uplinks, the pair `swn-host`/`swn-hostp` with its route and neighbour, the
+//! Owns: the programs on uplinks, the pair `swn-host`/`swn-hostp` with its routes and neighbour, the
 //! maps `ports`, `mesh_local`, `local_addrs`, `conf` and the uplinks in `ifaces`; placeholder
 //! sockets and reserved local ports; the firewall rules for the way out. Does not own: backends.
 //!
@@ -19,9 +19,13 @@ pub mod plan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use swarmnet_ebpf::abi::{Be32, ConfValue, Iface, MeshKey, MeshTarget, Port, PortKey};
+use ipnetwork::Ipv4Network;
+use swarmnet_ebpf::abi::{
+    ASKERS, ASKERS_PREFIX, Be32, ConfValue, Iface, MESH_SELF, MeshKey, MeshTarget, Port, PortKey,
+};
 
 use crate::netlink::link::Mac;
+use crate::netlink::route::OnlinkRoute;
 
 /// Host end of the pair that brings host processes into the mesh.
 pub const HOST_DEVICE: &str = "swn-host";
@@ -53,10 +57,19 @@ pub struct State {
     pub forwarding: bool,
 }
 
-/// The mesh-self pair: up, programmed, and routed to with this source.
+/// The pair by which the host reaches the mesh, and tasks the resolver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
     pub up: bool,
     pub program: bool,
+    /// Source of the host's own packets into the mesh.
     pub source: Option<Ipv4Addr>,
+    /// True if the host accepts the resolver's address and knows the way to the askers.
+    pub resolver: bool,
+}
+
+/// The way to tasks as the resolver sees them: out of the pair, to our program at its other end.
+pub fn askers(ifindex: u32) -> OnlinkRoute {
+    let net = Ipv4Network::new(ASKERS, ASKERS_PREFIX).expect("a constant prefix length");
+    OnlinkRoute { net, via: MESH_SELF, ifindex }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use swarmnet_ebpf::abi::{ConfValue, IFACE_UPLINK, MESH_SELF, VMAC};
+use swarmnet_ebpf::abi::{ConfValue, IFACE_UPLINK, MESH_SELF, RESOLVER, VMAC};
 use swarmnet_ebpf::map::{Conf, Ifaces, LocalAddrs, MeshLocal, Ports};
 use swarmnet_ebpf::program::Hook;
 
-use super::{HOST_DEVICE, HOST_MAC, HOST_PEER, Pair, State};
+use super::{HOST_DEVICE, HOST_MAC, HOST_PEER, Pair, State, askers};
 use crate::kernel::{ApplyError, Kernel};
+use crate::netlink::route::Accepted;
 use crate::netlink::sysctl;
 
 /// Returns what is there now. `held` are our placeholders; `reserved` the ports that we reserved
@@ -46,16 +47,18 @@ pub fn observe(
 
 /// `None` unless both ends exist with the right MAC, route and neighbour.
 fn pair(kernel: &Kernel) -> Option<Pair> {
-    let host = kernel.snapshot.links.get(HOST_DEVICE).filter(|link| link.mac == HOST_MAC)?;
-    let peer = kernel.snapshot.links.get(HOST_PEER)?;
-    let route = kernel.snapshot.routes_of(host.index).find(|route| route.addr == MESH_SELF)?;
-    kernel
-        .snapshot
+    let snapshot = &kernel.snapshot;
+    let host = snapshot.links.get(HOST_DEVICE).filter(|link| link.mac == HOST_MAC)?;
+    let peer = snapshot.links.get(HOST_PEER)?;
+    let route = snapshot.routes_of(host.index).find(|route| route.addr == MESH_SELF)?;
+    snapshot
         .neighbors_of(host.index)
         .find(|neighbor| neighbor.addr == MESH_SELF && neighbor.mac == VMAC)?;
     Some(Pair {
         up: host.up && peer.up,
         program: kernel.has_program(Hook::HostPair, peer.index),
         source: route.source,
+        resolver: snapshot.accepted.contains(&Accepted { addr: RESOLVER, ifindex: host.index })
+            && snapshot.onlink.contains(&askers(host.index)),
     })
 }

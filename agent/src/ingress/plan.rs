@@ -110,7 +110,7 @@ mod tests {
             let bit = |n: u16| bits >> n & 1;
             let mut state = State { forwarding: true, ..State::default() };
             let program = bit(0) == 1;
-            state.pair = Some(Pair { up: true, program, source: None });
+            state.pair = Some(Pair { up: true, program, source: None, resolver: !program });
             state.conf = Some(ConfValue { vx_if: u32::from(bit(1)), ..ConfValue::default() });
             if bit(2) == 1 {
                 state.ports.insert(key(30_000), Port { svc: 1, ..Port::default() });

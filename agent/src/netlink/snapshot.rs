@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use super::addr::Address;
 use super::link::Link;
 use super::neighbor::Neighbor;
-use super::route::HostRoute;
+use super::route::{Accepted, HostRoute, OnlinkRoute, Routes};
 use super::{Netlink, NetlinkError};
 
 /// Devices, addresses, host routes and permanent neighbours of the host.
@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub links: BTreeMap<String, Link>,
     pub addresses: Vec<Address>,
     pub routes: Vec<HostRoute>,
+    pub onlink: Vec<OnlinkRoute>,
+    pub accepted: Vec<Accepted>,
     pub neighbors: Vec<Neighbor>,
 }
 
@@ -25,10 +27,13 @@ impl Snapshot {
     /// # Errors
     /// A dump was refused.
     pub async fn read(netlink: &Netlink) -> Result<Self, NetlinkError> {
+        let Routes { host: routes, onlink, accepted } = netlink.routes().await?;
         Ok(Self {
             links: netlink.links().await?,
             addresses: netlink.addresses().await?,
-            routes: netlink.host_routes().await?,
+            routes,
+            onlink,
+            accepted,
             neighbors: netlink.permanent_neighbors().await?,
         })
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -42,6 +43,10 @@ pub struct Endpoint {
     pub lidx: u32,
     /// Sandbox it was joined to; `None` before Join and after Leave.
     pub sandbox: Option<PathBuf>,
+    /// Length of the prefix by which the sandbox reaches the resolver over this endpoint; given at
+    /// Join, `None` for a gateway.
+    #[serde(default)]
+    pub resolver_prefix: Option<u8>,
 }
 
 impl Endpoint {
@@ -58,6 +63,10 @@ pub fn device_names(endpoint_id: &str, endpoint: &Endpoint) -> (String, String) 
     let kind = if endpoint.is_gateway() { 'g' } else { 'o' };
     (format!("sw{kind}{short}"), format!("swp{kind}{short}"))
 }
+
+/// Longest and shortest prefix around the resolver's address that an endpoint may be given. The
+/// shortest still leaves out the stand-in client 169.254.87.2, whose answers go to the gateway.
+const RESOLVER_PREFIXES: RangeInclusive<u8> = 20..=32;
 
 /// Everything the plugin must remember.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +91,23 @@ impl Journal {
     /// Returns the joined gateway endpoint of a task.
     pub fn gateway_of(&self, task: &TaskId) -> Option<(&String, &Endpoint)> {
         self.joined().find(|(_, endpoint)| endpoint.is_gateway() && endpoint.task == *task)
+    }
+
+    /// Wires an endpoint to a sandbox and returns it; `None` if it is not known.
+    ///
+    /// Each network of a sandbox leads to the resolver by a prefix of its own length: the engine refuses
+    /// a second route to the same destination, and the next longest serves when a network is
+    /// disconnected.
+    pub fn join(&mut self, id: &str, sandbox: PathBuf) -> Option<Endpoint> {
+        let others = self.joined().filter(|(other, endpoint)| {
+            *other != id && endpoint.sandbox.as_ref() == Some(&sandbox)
+        });
+        let used: BTreeSet<u8> = others.filter_map(|(_, e)| e.resolver_prefix).collect();
+        let free = RESOLVER_PREFIXES.rev().find(|length| !used.contains(length));
+        let endpoint = self.endpoints.get_mut(id)?;
+        endpoint.resolver_prefix = free.filter(|_| !endpoint.is_gateway());
+        endpoint.sandbox = Some(sandbox);
+        Some(endpoint.clone())
     }
 
     /// Reserves a gateway address for a task, or returns the one it has; `None` if none is free.
@@ -210,6 +236,41 @@ mod tests {
             names.iter().map(|name| journal.reserve_gateway(&task(name), pool).unwrap()).collect();
         assert_eq!(given.last(), Some(&first), "the freed address comes last");
         assert_eq!(journal.reserve_gateway(&task("h"), pool), None);
+    }
+
+    fn endpoint(network: NetworkKind) -> Endpoint {
+        Endpoint {
+            network,
+            task: task("a"),
+            address: "10.0.1.3/24".parse().unwrap(),
+            vni: 4097,
+            internal: false,
+            mac: [2, 66, 10, 0, 1, 3],
+            mtu: 1450,
+            lidx: 1,
+            sandbox: None,
+            resolver_prefix: None,
+        }
+    }
+
+    #[test]
+    fn networks_of_a_sandbox_lead_to_the_resolver_by_different_prefixes() {
+        let mut journal = Journal::default();
+        for id in ["a", "b", "c"] {
+            let overlay = NetworkKind::Overlay(NetworkId::from_text(id));
+            journal.endpoints.insert(id.to_owned(), endpoint(overlay));
+        }
+        journal.endpoints.insert("g".to_owned(), endpoint(NetworkKind::Gateway));
+        let mut join = |id: &str, sandbox: &str| {
+            journal.join(id, PathBuf::from(sandbox)).map(|endpoint| endpoint.resolver_prefix)
+        };
+        assert_eq!(join("a", "/one"), Some(Some(32)));
+        assert_eq!(join("b", "/one"), Some(Some(31)));
+        assert_eq!(join("c", "/two"), Some(Some(32)), "another sandbox");
+        assert_eq!(join("g", "/one"), Some(None), "a gateway leads elsewhere");
+        assert_eq!(join("a", "/one"), Some(Some(32)), "asked again");
+        assert_eq!(join("c", "/one"), Some(Some(30)));
+        assert_eq!(join("x", "/one"), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnetwork::Ipv4Network;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use swarmnet_ebpf::abi::{NEXT_HOP, task_mac};
+use swarmnet_ebpf::abi::{NEXT_HOP, RESOLVER, task_mac};
 use swarmnet_model::{NetworkId, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -186,6 +186,7 @@ impl Plugin {
             mtu,
             lidx: 0,
             sandbox: None,
+            resolver_prefix: None,
         })
     }
 
@@ -290,21 +291,30 @@ fn request_address(call: &RequestAddress) -> Result<Value, CallError> {
     Ok(json!({ "Address": format!("{address}/{prefix}") }))
 }
 
-/// An overlay never brings the engine's own gateway bridge; the gateway network brings the default
-/// route, over a next hop that only our program answers for.
+/// An overlay never brings the engine's own gateway bridge, but a way to the resolver; the gateway
+/// network brings the default route, over a next hop that only our program answers for.
 fn join_answer(id: &str, endpoint: &Endpoint) -> Joined {
     let (_, src_name) = device_names(id, endpoint);
     let gateway = endpoint.is_gateway();
     let dst_prefix = if gateway { "gw" } else { "eth" };
-    let next_hop = StaticRoute {
-        destination: format!("{NEXT_HOP}/32"),
+    let connected = |destination: String| StaticRoute {
+        destination,
         route_type: ROUTE_CONNECTED,
         next_hop: String::new(),
+    };
+    let routes = if gateway {
+        vec![connected(format!("{NEXT_HOP}/32"))]
+    } else {
+        let around = |length| Ipv4Network::new(RESOLVER, length).ok();
+        let net = endpoint.resolver_prefix.and_then(around);
+        net.map(|net| connected(format!("{}/{}", net.network(), net.prefix())))
+            .into_iter()
+            .collect()
     };
     Joined {
         interface_name: InterfaceName { src_name, dst_prefix },
         gateway: if gateway { NEXT_HOP.to_string() } else { String::new() },
-        static_routes: if gateway { vec![next_hop] } else { Vec::new() },
+        static_routes: routes,
         disable_gateway_service: !gateway,
     }
 }
@@ -336,6 +346,7 @@ mod tests {
             mtu: 1450,
             lidx: 1,
             sandbox: None,
+            resolver_prefix: None,
         }
     }
 
@@ -365,12 +376,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_gateway_brings_a_default_route() {
-        let overlay = endpoint(NetworkKind::Overlay(NetworkId::from_text("n")), "10.0.1.5/24");
+    fn only_the_gateway_brings_a_default_route_and_overlays_lead_to_the_resolver() {
+        let mut overlay = endpoint(NetworkKind::Overlay(NetworkId::from_text("n")), "10.0.1.5/24");
         let gateway = endpoint(NetworkKind::Gateway, "172.31.240.1/32");
         let text = |e: &Endpoint| serde_json::to_string(&join_answer("0123456789ab", e)).unwrap();
         expect![[r#"{"InterfaceName":{"SrcName":"swpo01234567","DstPrefix":"eth"},"Gateway":"","StaticRoutes":[],"DisableGatewayService":true}"#]]
             .assert_eq(&text(&overlay));
+        for (length, route) in
+            [(32, "169.254.77.53/32"), (31, "169.254.77.52/31"), (20, "169.254.64.0/20")]
+        {
+            overlay.resolver_prefix = Some(length);
+            assert_eq!(join_answer("0123456789ab", &overlay).static_routes[0].destination, route);
+        }
         expect![[r#"{"InterfaceName":{"SrcName":"swpg01234567","DstPrefix":"gw"},"Gateway":"169.254.1.1","StaticRoutes":[{"Destination":"169.254.1.1/32","RouteType":1,"NextHop":""}],"DisableGatewayService":false}"#]]
             .assert_eq(&text(&gateway));
     }

@@ -1,6 +1,6 @@
 //! Does what a plan says to host sides and their map entries.
 
-use swarmnet_ebpf::map::{Ifaces, Netns};
+use swarmnet_ebpf::map::{Askers, Ifaces, Netns};
 use swarmnet_ebpf::program::Hook;
 
 use super::HostSide;
@@ -20,6 +20,7 @@ pub async fn apply(kernel: &Kernel, action: &Action) -> Result<(), ApplyError> {
         Action::Link(Edit::Set(name, side)) => shape(kernel, name, side).await,
         Action::Link(Edit::Remove(name)) => remove(kernel, name).await,
         Action::Iface(edit) => kernel.write::<Ifaces>(edit),
+        Action::Asker(edit) => kernel.write::<Askers>(edit),
         Action::Netns(edit) => kernel.write::<Netns>(edit),
     }
 }

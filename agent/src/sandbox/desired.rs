@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use swarmnet_ebpf::abi::{self, Be32, Iface, MAX_SUBNETS, NetnsValue, Subnet};
+use swarmnet_ebpf::abi::{self, Asker, Be32, Iface, MAX_SUBNETS, NetnsValue, Subnet};
 use swarmnet_model::PublishMode;
 
 use super::{HostSide, Reach, State};
@@ -19,6 +19,9 @@ pub fn desired(inputs: &Inputs) -> State {
     for (endpoint, link) in inputs.local_endpoints() {
         state.links.insert(link.name.clone(), host_side(inputs, endpoint, link));
         state.ifaces.insert(link.index, iface(inputs, endpoint));
+        if !endpoint.is_gateway() {
+            state.askers.insert(endpoint.lidx, asker(endpoint, link));
+        }
         if let Some(sandbox) = endpoint.sandbox.as_ref().filter(|_| !endpoint.is_gateway()) {
             sandboxes.entry(sandbox.clone()).or_default().push(subnet(endpoint));
         }
@@ -65,6 +68,11 @@ fn iface(inputs: &Inputs, endpoint: &Endpoint) -> Iface {
         flags,
         lidx: endpoint.lidx,
     }
+}
+
+fn asker(endpoint: &Endpoint, link: &Link) -> Asker {
+    let addr = Be32::new(endpoint.address.ip());
+    Asker { ifindex: link.index, addr, mac: endpoint.mac, ..Asker::default() }
 }
 
 fn publishes(inputs: &Inputs, endpoint: &Endpoint) -> bool {

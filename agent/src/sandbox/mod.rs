@@ -1,7 +1,7 @@
 //! A task's interfaces, seen from the host: veth host sides, their programs, routes and map entries.
 //!
 //! Owns: devices `swo…` and `swg…` after Join, the programs on them, host route and neighbour of
-//! gateways, the maps `ifaces` (but uplinks) and `netns`. Does not own: making the pair (the plugin
+//! gateways, the maps `ifaces` (but uplinks), `askers` and `netns`. Does not own: making the pair (the plugin
 //! does, inside Join), the inside of the sandbox (the engine).
 //!
 //! Known by: the link name prefix. A device without a journal entry is removed, once a complete
@@ -15,7 +15,7 @@ pub mod plan;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use swarmnet_ebpf::abi::{Iface, NetnsValue};
+use swarmnet_ebpf::abi::{Asker, Iface, NetnsValue};
 
 use crate::netlink::link::Mac;
 
@@ -30,6 +30,8 @@ pub struct State {
     pub links: BTreeMap<String, HostSide>,
     /// By interface index; without uplinks.
     pub ifaces: BTreeMap<u32, Iface>,
+    /// Overlay attachments by lidx: where answers of the resolver go.
+    pub askers: BTreeMap<u32, Asker>,
     /// By namespace cookie.
     pub netns: BTreeMap<u64, NetnsValue>,
 }

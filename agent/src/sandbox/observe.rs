@@ -1,7 +1,7 @@
 //! Reads host sides and their map entries from the kernel.
 
 use swarmnet_ebpf::abi::IFACE_UPLINK;
-use swarmnet_ebpf::map::{Ifaces, MapError, Netns};
+use swarmnet_ebpf::map::{Askers, Ifaces, MapError, Netns};
 use swarmnet_ebpf::program::Hook;
 
 use super::{GATEWAY_PREFIX, HostSide, OVERLAY_PREFIX, Reach, State};
@@ -23,6 +23,7 @@ pub fn observe(kernel: &Kernel) -> Result<State, MapError> {
     Ok(State {
         links: links.map(|link| (link.name.clone(), host_side(kernel, link))).collect(),
         ifaces,
+        askers: kernel.maps.entries::<Askers>()?,
         netns: kernel.maps.entries::<Netns>()?,
     })
 }

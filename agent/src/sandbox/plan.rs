@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use swarmnet_ebpf::abi::{Iface, NetnsValue};
+use swarmnet_ebpf::abi::{Asker, Iface, NetnsValue};
 
 use super::{HostSide, State};
 use crate::edit::Edit;
@@ -13,6 +13,7 @@ pub enum Action {
     /// Brings a device that exists into shape, or removes it.
     Link(Edit<String, HostSide>),
     Iface(Edit<u32, Iface>),
+    Asker(Edit<u32, Asker>),
     Netns(Edit<u64, NetnsValue>),
 }
 
@@ -21,6 +22,7 @@ impl Action {
         match self {
             Self::Link(edit) => edit.is_removal(),
             Self::Iface(edit) => edit.is_removal(),
+            Self::Asker(edit) => edit.is_removal(),
             Self::Netns(edit) => edit.is_removal(),
         }
     }
@@ -31,6 +33,7 @@ impl fmt::Display for Action {
         match self {
             Self::Link(edit) => write!(f, "host side {edit}"),
             Self::Iface(edit) => write!(f, "iface {edit}"),
+            Self::Asker(edit) => write!(f, "asker {edit}"),
             Self::Netns(edit) => write!(f, "netns {edit}"),
         }
     }
@@ -39,9 +42,10 @@ impl fmt::Display for Action {
 /// Returns what turns `observed` into `desired`: entries first, so that a program finds its device.
 pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
     let ifaces = Edit::between(&desired.ifaces, &observed.ifaces).into_iter().map(Action::Iface);
+    let askers = Edit::between(&desired.askers, &observed.askers).into_iter().map(Action::Asker);
     let links = Edit::between(&desired.links, &observed.links).into_iter().map(Action::Link);
     let netns = Edit::between(&desired.netns, &observed.netns).into_iter().map(Action::Netns);
-    ifaces.chain(links).chain(netns).collect()
+    ifaces.chain(askers).chain(links).chain(netns).collect()
 }
 
 #[cfg(test)]
@@ -71,6 +75,7 @@ mod tests {
             let mut state = State::default();
             state.links.insert("swg00000001".to_owned(), side(variant));
             state.ifaces.insert(7, Iface { lidx: u32::from(variant), ..Iface::default() });
+            state.askers.insert(variant.into(), Asker { ifindex: 7, ..Asker::default() });
             state.netns.insert(9, NetnsValue { n: u32::from(variant), ..NetnsValue::default() });
             states.push(state);
         }
@@ -87,6 +92,7 @@ mod tests {
                     match action {
                         Action::Link(edit) => edit.fold(&mut state.links),
                         Action::Iface(edit) => edit.fold(&mut state.ifaces),
+                        Action::Asker(edit) => edit.fold(&mut state.askers),
                         Action::Netns(edit) => edit.fold(&mut state.netns),
                     }
                 }
@@ -99,9 +105,11 @@ mod tests {
     fn a_device_without_its_route_is_repaired_in_place() {
         let states = states();
         let text: Vec<_> =
-            plan(&states[1], &states[3]).iter().take(2).map(ToString::to_string).collect();
+            plan(&states[1], &states[3]).iter().take(4).map(ToString::to_string).collect();
         expect![[r#"
             iface set 7 0.0.0.0 outside overlays
+            asker set 0 0.0.0.0 ifindex=7
+            asker remove 2
             host side set swg00000001 gateway ifindex=7 up to 172.31.240.1"#]]
         .assert_eq(&text.join("\n"));
     }
