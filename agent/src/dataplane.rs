@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::balancer::conntrack;
+use crate::balancer::sockets::{self, Sockets};
 use crate::ingress::firewall;
 use crate::inputs::task_mtu;
 use crate::loader::{LoadError, Loader};
@@ -174,7 +175,7 @@ impl DataPlane {
         let stop = &plane.inner.stop;
         let tasks = &plane.inner.tasks;
         tasks.spawn(server::run(config.plugin_listener, Arc::new(plugin), stop.child_token()));
-        let load = Passes::start(&directory, places, journal, firewall, mtu).await;
+        let load = Passes::start(&directory, places, Arc::clone(&journal), firewall, mtu).await;
         let passes = match load {
             Ok(passes) => passes,
             Err(error) => {
@@ -183,10 +184,12 @@ impl DataPlane {
             }
         };
         let flows = passes.loaded_maps();
+        let sockets = Sockets { maps: passes.loaded_maps(), journal, left: passes.backends_left() };
         let channels = Channels { told: told_by, commands: commanded, applied: applied_to };
         tasks.spawn(reconcile::run(passes, channels, stop.child_token()));
         tasks.spawn(firewall::run(firewall_of, stop.child_token()));
         tasks.spawn(conntrack::run(flows, stop.child_token()));
+        tasks.spawn(sockets::run(sockets, stop.child_token()));
         Ok(plane)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnetwork::Ipv4Network;
 use swarmnet_ebpf::map::Maps;
 use swarmnet_ebpf::program::Dataplane;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::balancer::apply::Writer;
 use crate::dataplane::{DataPlaneError, Places};
@@ -22,7 +22,7 @@ use crate::netlink::link::VethEnd;
 use crate::netlink::nft_rules::TableSpec;
 use crate::netlink::{Netlink, netns};
 use crate::numbers_file::NumbersFile;
-use crate::plans::Plans;
+use crate::plans::{Action, Plans};
 use crate::plugin::journal::{Endpoint, JournalFile, device_names, write_atomically};
 use crate::plugin::wire_up::CallError;
 use crate::reconcile::Told;
@@ -66,6 +66,8 @@ pub struct Passes {
     pub(crate) mtu: watch::Sender<u32>,
     /// The maps in use, for the sweeper of flows.
     pub(crate) maps: watch::Sender<Option<Maps>>,
+    /// Told when backends or services have left the maps, for the sockets that lead to them.
+    pub(crate) backends_left: Arc<Notify>,
     /// Failures that were logged: the same one is not logged again every few seconds.
     pub(crate) reported: BTreeSet<String>,
 }
@@ -117,6 +119,7 @@ impl Passes {
             cookies: BTreeMap::new(),
             firewall,
             mtu,
+            backends_left: Arc::default(),
             reported: BTreeSet::new(),
         })
     }
@@ -124,6 +127,11 @@ impl Passes {
     /// Returns the maps in use, as they change.
     pub fn loaded_maps(&self) -> watch::Receiver<Option<Maps>> {
         self.maps.subscribe()
+    }
+
+    /// Returns what is told when backends have left the maps.
+    pub fn backends_left(&self) -> Arc<Notify> {
+        Arc::clone(&self.backends_left)
     }
 
     /// Brings the kernel to what was told.
@@ -211,15 +219,19 @@ impl Passes {
         let last = self.numbers.read().highest_service();
         self.writer.new_round();
         let mut failures = Vec::new();
-        for action in plans.in_order() {
+        let actions = plans.in_order();
+        for action in &actions {
             let done = action
                 .apply(kernel, &mut self.writer, &mut self.placeholders, &self.journal, last)
                 .await;
             match done {
                 Ok(()) => tracing::info!(%action, "applied"),
-                Err(error @ ApplyError::PortTaken { .. }) => self.warn_once(&action, &error),
+                Err(error @ ApplyError::PortTaken { .. }) => self.warn_once(action, &error),
                 Err(error) => failures.push(format!("{action}: {}", chain(&error))),
             }
+        }
+        if actions.iter().any(Action::strands_sockets) {
+            self.backends_left.notify_one();
         }
         failures.into_iter().next().map_or(Ok(()), Err)
     }

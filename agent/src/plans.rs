@@ -39,6 +39,11 @@ impl Action {
         }
     }
 
+    /// True if connected sockets may lead nowhere after it.
+    pub fn strands_sockets(&self) -> bool {
+        matches!(self, Self::Balancer(action) if action.strands_sockets())
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -5,14 +5,15 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 
 use support::{on_a_new_host, run, try_run};
 use swarmnet_agent::netlink::link::{LinkKind, VethEnd};
 use swarmnet_agent::netlink::neighbor::Neighbor;
 use swarmnet_agent::netlink::nft_rules::TableSpec;
 use swarmnet_agent::netlink::route::{Accepted, HostRoute, OnlinkRoute, Routes};
-use swarmnet_agent::netlink::{Netlink, iptables, nft, sysctl};
+use swarmnet_agent::netlink::sock_diag::{SockDiag, can_destroy};
+use swarmnet_agent::netlink::{Netlink, iptables, netns, nft, sysctl};
 
 fn end(name: &str, last: u8) -> VethEnd {
     VethEnd { name: name.to_owned(), mac: [2, 0, 0, 0, 0, last] }
@@ -143,5 +144,54 @@ fn kernel_settings_belong_to_the_namespace() {
         sysctl::set_reserved_ports(&many).unwrap();
         assert_eq!(sysctl::reserved_ports().unwrap(), many, "longer than one read of the library");
         sysctl::set_reserved_ports(&[80, 30_000].into()).unwrap();
+    });
+}
+
+/// Sockets in a namespace: connected by IPv4, connected by a mapped address, not connected.
+fn sockets_in(path: &std::path::Path) -> std::io::Result<[UdpSocket; 3]> {
+    netns::inside(path, || {
+        let connected = |local: &str, peer: &str| -> std::io::Result<UdpSocket> {
+            let socket = UdpSocket::bind(local)?;
+            socket.connect(peer)?;
+            Ok(socket)
+        };
+        Ok([
+            connected("0.0.0.0:0", "127.0.0.1:7001")?,
+            connected("[::]:0", "[::ffff:127.0.0.1]:7002")?,
+            UdpSocket::bind("127.0.0.1:7003")?,
+        ])
+    })
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn connected_udp_sockets_of_a_namespace_are_listed_and_ended() {
+    on_a_new_host(|_host| async {
+        run("ip", &["netns", "add", "sandbox"]);
+        run("ip", &["-n", "sandbox", "link", "set", "lo", "up"]);
+        let path = std::path::Path::new("/run/netns/sandbox");
+        let sockets = sockets_in(path).unwrap();
+        assert!(
+            SockDiag::open().unwrap().connected().unwrap().is_empty(),
+            "of that namespace only"
+        );
+        let work = || {
+            let diag = SockDiag::open()?;
+            let found = diag.connected()?;
+            let ports: Vec<u16> = found.iter().map(|socket| socket.peer.1).collect();
+            assert_eq!(ports, [7001, 7002]);
+            for socket in &found {
+                assert!(diag.destroy(socket)?, "there");
+                assert!(!diag.destroy(socket)?, "gone");
+            }
+            diag.connected()
+        };
+        assert!(netns::inside(path, work).unwrap().is_empty());
+        let errors = sockets.map(|socket| socket.take_error().unwrap().map(|error| error.kind()));
+        let ended = Some(std::io::ErrorKind::ConnectionAborted);
+        assert_eq!(errors, [ended, ended, None]);
+        assert!(can_destroy().unwrap());
+        run("ip", &["netns", "del", "sandbox"]);
+        assert!(netns::inside(path, || Ok(())).is_err());
     });
 }

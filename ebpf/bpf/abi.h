@@ -103,6 +103,7 @@ enum ct_flag {
 	CT_LOCAL_ENTRY = 64, /* BACK_REV: this node is the entry node */
 	CT_TO_HOST = 128,    /* the client is a process of this host */
 	CT_TO_TASK = 256,    /* the client is a task of this node */
+	CT_HAIRPIN_BACK = 512, /* of the two halves of a hairpin, the server's */
 };
 
 enum ct_timeout { /* seconds */

@@ -55,6 +55,11 @@ CHECKED_ONCE int ct_pair(const struct ct_key *k, const struct ct_val *v, struct 
 		return 0;
 	*out = *k;
 	out->node = 0;
+	if (v->flags & CT_HAIRPIN) {
+		out->sport = k->dport;
+		out->dport = k->sport;
+		return 0;
+	}
 	if (k->dir == CT_VIP_REV || k->dir == CT_ENTRY_REV || k->dir == CT_BACK_REV) {
 		/* to the client's direction: client -> what the client called */
 		int remote = k->dir == CT_BACK_REV && !(v->flags & CT_LOCAL_ENTRY);

@@ -43,12 +43,14 @@ static __always_inline void mark_vip_flows(__u32 lidx)
  */
 static __noinline int vip_claim_hairpin(const struct ct_key *k, struct ct_val *v)
 {
-	struct ct_key back = *k;
+	struct ct_key back;
+	long rc;
 
-	v->flags |= CT_HAIRPIN;
-	back.sport = k->dport;
-	back.dport = k->sport;
-	return bpf_map_update_elem(&ct, &back, v, BPF_ANY) ? DROP_CT_FULL : 0;
+	v->flags |= CT_HAIRPIN | CT_HAIRPIN_BACK;
+	ct_pair(k, v, &back);
+	rc = bpf_map_update_elem(&ct, &back, v, BPF_ANY);
+	v->flags &= ~CT_HAIRPIN_BACK;
+	return rc ? DROP_CT_FULL : 0;
 }
 
 /* Chooses a backend and makes both halves; returns 0 or a drop reason. */
@@ -99,7 +101,7 @@ static __noinline int vip_flow(struct pkt *p, struct ct_key *k, __u32 index, str
 	if (use == RESELECT) {
 		if (p->err)
 			return DROP_ICMP_BAD_INNER;
-		if (v && !(v->flags & CT_HAIRPIN))
+		if (v)
 			ct_forget_pair(k, v);
 		rc = vip_create(k, index, p);
 		if (rc)
@@ -114,7 +116,7 @@ static __noinline int vip_flow(struct pkt *p, struct ct_key *k, __u32 index, str
 		return DROP_VIP_NO_BACKEND;
 	hop_of_be(h, b);
 	/* what the packet becomes, handed back in the key's place */
-	ct_update(k, v, p, 0);
+	ct_update(k, v, p, v->flags & CT_HAIRPIN_BACK);
 	k->src = v->flags & CT_HAIRPIN ? k->dst : k->src;
 	k->dst = v->xaddr;
 	return 0;

@@ -449,6 +449,7 @@ abi_enums! {
     "ct_flag" as u16 {
         CT_SEEN_REPLY = 1, CT_FIN_A = 2, CT_FIN_B = 4, CT_RST = 8, CT_HAIRPIN = 16,
         CT_CLIENT_RW = 32, CT_LOCAL_ENTRY = 64, CT_TO_HOST = 128, CT_TO_TASK = 256,
+        CT_HAIRPIN_BACK = 512,
     }
     "ct_timeout" as u32 {
         CT_TCP_ESTABLISHED = 21600, CT_TCP_NEW = 60, CT_TCP_CLOSING = 10, CT_OTHER = 60,

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use crate::abi::{
-    CT_BACK_FWD, CT_BACK_REV, CT_ENTRY_FWD, CT_ENTRY_REV, CT_LOCAL_ENTRY, CT_VIP_FWD, CT_VIP_REV,
-    CtKey, CtValue,
+    CT_BACK_FWD, CT_BACK_REV, CT_ENTRY_FWD, CT_ENTRY_REV, CT_HAIRPIN, CT_LOCAL_ENTRY, CT_VIP_FWD,
+    CT_VIP_REV, CtKey, CtValue,
 };
 use crate::map::{Ct, MapError, Maps};
 
@@ -59,6 +59,7 @@ pub fn pair_of(key: &CtKey, value: &CtValue) -> Option<CtKey> {
         pad: 0,
     };
     Some(match key.dir {
+        _ if value.flags & CT_HAIRPIN != 0 => CtKey { sport: key.dport, dport: key.sport, ..*key },
         CT_VIP_FWD => CtKey { sport: key.dport, ..reply(CT_VIP_REV, 0, (key.src, key.sport)) },
         CT_VIP_REV => CtKey {
             src: key.dst,
@@ -92,13 +93,17 @@ pub fn dump(maps: &Maps) -> Result<BTreeMap<CtKey, CtValue>, MapError> {
 /// Returns the keys that may go at `now_s`: expired entries whose other half is expired or absent.
 #[must_use]
 pub fn expired(flows: &BTreeMap<CtKey, CtValue>, now_s: u32) -> Vec<CtKey> {
-    let over = |value: &CtValue| value.expires.saturating_add(MARGIN_S) < now_s;
+    let over = |value: &CtValue| is_over(value, now_s);
     let other = |key: &CtKey, value: &CtValue| pair_of(key, value).and_then(|k| flows.get(&k));
     flows
         .iter()
         .filter(|(key, value)| over(value) && other(key, value).is_none_or(over))
         .map(|(key, _)| *key)
         .collect()
+}
+
+fn is_over(value: &CtValue, now_s: u32) -> bool {
+    value.expires.saturating_add(MARGIN_S) < now_s
 }
 
 /// Removes what has expired at `now_s`.
@@ -109,7 +114,9 @@ pub fn collect(maps: &Maps, now_s: u32) -> Result<Collected, MapError> {
     let flows = dump(maps)?;
     let mut removed = 0;
     for key in expired(&flows, now_s) {
-        removed += usize::from(maps.delete::<Ct>(&key)?);
+        // A packet may have come since: reading a large table takes a while.
+        let still = maps.get::<Ct>(&key)?.is_some_and(|value| is_over(&value, now_s));
+        removed += usize::from(still && maps.delete::<Ct>(&key)?);
     }
     Ok(Collected { entries: flows.len(), removed })
 }
@@ -120,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::abi::{Be16, Be32};
+    use crate::memory::MemoryMaps;
 
     fn ip(last: u8) -> Be32 {
         Be32::new(Ipv4Addr::new(10, 0, 0, last))
@@ -174,5 +182,48 @@ mod tests {
         let last = *flows.keys().last().unwrap();
         flows.get_mut(&last).unwrap().expires = 500;
         assert_eq!(expired(&flows, 111), []);
+    }
+
+    #[test]
+    fn the_halves_of_a_hairpin_name_each_other() {
+        let call = CtKey {
+            vni: 4096,
+            src: ip(3),
+            sport: Be16::new(4000),
+            dst: ip(2),
+            dport: Be16::new(80),
+            proto: 6,
+            dir: CT_VIP_FWD,
+            ..CtKey::default()
+        };
+        let value = CtValue { xaddr: ip(3), flags: CT_HAIRPIN, ..CtValue::default() };
+        let reply = pair_of(&call, &value).unwrap();
+        assert_eq!((reply.src, reply.sport, reply.dport), (ip(3), call.dport, call.sport));
+        assert_eq!(pair_of(&reply, &value), Some(call));
+    }
+
+    #[test]
+    fn what_a_sweep_removes_is_gone_with_its_pair_and_the_rest_stays() {
+        let maps = MemoryMaps::new().maps();
+        let vip = |port, expires| {
+            let key = CtKey {
+                vni: 4096,
+                src: ip(3),
+                sport: Be16::new(port),
+                dst: ip(2),
+                dir: CT_VIP_FWD,
+                ..CtKey::default()
+            };
+            (key, CtValue { xaddr: ip(4), expires, ..CtValue::default() })
+        };
+        for (key, value) in [vip(1, 100), vip(2, 500)] {
+            let reply = CtValue { xaddr: key.dst, ..value };
+            maps.set::<Ct>(&key, &value).unwrap();
+            maps.set::<Ct>(&pair_of(&key, &value).unwrap(), &reply).unwrap();
+        }
+        assert_eq!(collect(&maps, 200).unwrap(), Collected { entries: 4, removed: 2 });
+        let left: Vec<_> = dump(&maps).unwrap().into_values().map(|v| v.expires).collect();
+        assert_eq!(left, [500, 500]);
+        assert_eq!(collect(&maps, 200).unwrap(), Collected { entries: 2, removed: 0 });
     }
 }

@@ -52,10 +52,20 @@ pub fn cookie_of_fd(fd: BorrowedFd<'_>) -> io::Result<u64> {
 }
 
 fn cookie_of(netns: File) -> io::Result<u64> {
-    std::thread::spawn(move || {
-        setns(&netns, CloneFlags::CLONE_NEWNET)?;
-        current_cookie()
-    })
-    .join()
-    .map_err(|_panic| io::Error::other("the thread that entered the namespace died"))?
+    inside(&netns, current_cookie)
+}
+
+/// Runs `work` inside a network namespace and waits for it.
+///
+/// Runs on a thread of its own, so the caller stays where it is.
+///
+/// # Errors
+/// `netns` is not a network namespace, or what `work` returns.
+pub fn inside<T: Send>(netns: &File, work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    let run = || {
+        setns(netns, CloneFlags::CLONE_NEWNET)?;
+        work()
+    };
+    let died = |_panic| io::Error::other("the thread that entered the namespace died");
+    std::thread::scope(|scope| scope.spawn(run).join()).map_err(died)?
 }

@@ -104,6 +104,9 @@ pub enum BackendState {
     Active,
     /// No new flows; open ones finish.
     Draining,
+    /// Its node is lost. Running TCP goes on, in case only the managers cannot reach the node;
+    /// everything else goes elsewhere.
+    Down,
 }
 
 /// Where a task of a known service, or a plain container on a swarm network, is, and whether it

@@ -167,5 +167,6 @@ fn map_state(state: BackendState) -> u8 {
     match state {
         BackendState::Placed | BackendState::Draining => abi::BE_DRAINING,
         BackendState::Active => abi::BE_ACTIVE,
+        BackendState::Down => abi::BE_DOWN,
     }
 }

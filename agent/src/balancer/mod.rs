@@ -1,7 +1,7 @@
 //! Services and their backends: VIPs, mesh tables, and the ageing of flows.
 //!
 //! Owns: the maps `svc`, `slots`, `backends`; the socket programs on the root of cgroup2; garbage
-//! in `ct`. Does not own: which address is a VIP (`overlay`), which port is published (`ingress`).
+//! in `ct`; sockets whose backend is gone. Does not own: which address is a VIP (`overlay`), which port is published (`ingress`).
 //!
 //! A change writes a new range of slots and then one word of the service; a packet sees the old or
 //! the new set, never a mixture. Inspect: `swarmnet debug lb`.
@@ -13,6 +13,8 @@ pub mod maglev;
 pub mod observe;
 pub mod plan;
 pub mod slots;
+pub mod sockets;
+pub mod stale;
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use swarmnet_ebpf::abi::Backend;
+use swarmnet_ebpf::abi::{BE_DOWN, Backend};
 
 use super::{ServiceEntry, State};
 use crate::edit::Edit;
@@ -23,6 +23,15 @@ impl Action {
             Self::Service(edit) => edit.is_removal(),
             Self::AttachSockets => false,
             Self::DetachSockets => true,
+        }
+    }
+
+    /// True if connected sockets may lead nowhere after it.
+    pub fn strands_sockets(&self) -> bool {
+        match self {
+            Self::Backend(Edit::Set(_, backend)) => backend.state == BE_DOWN,
+            Self::Service(Edit::Set(..)) | Self::AttachSockets | Self::DetachSockets => false,
+            Self::Backend(Edit::Remove(_)) | Self::Service(Edit::Remove(_)) => true,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Typed kernel configuration: links, addresses, routes, neighbours, namespaces, the nft table.
+//! Typed kernel configuration: links, addresses, routes, neighbours, namespaces, sockets, the nft
+//! table.
 //!
 //! Owns: the only raw netlink attributes and the only child processes of the agent. Does not own:
 //! which devices there should be (`sandbox`, `overlay`, `ingress` decide).
@@ -7,6 +8,7 @@
 //! devices costs less than a lookup each. Test: `agent/tests/netlink.rs` (root).
 
 pub mod addr;
+pub mod diag_message;
 pub mod iptables;
 pub mod link;
 pub mod neighbor;
@@ -15,6 +17,7 @@ pub mod nft;
 pub mod nft_rules;
 pub mod route;
 pub mod snapshot;
+pub mod sock_diag;
 pub mod sysctl;
 
 use std::future::Future;

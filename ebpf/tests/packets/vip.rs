@@ -229,6 +229,29 @@ fn timeouts_follow_the_state_of_both_halves() {
 }
 
 #[test]
+fn a_hairpin_lives_as_long_as_any_other_connection() {
+    let world = World::new();
+    world.vip_to(&[43]);
+    let left = |world: &World| -> Vec<u32> {
+        let now = swarmnet_ebpf::conntrack::now_s();
+        world.flows().values().map(|v| v.expires.saturating_sub(now).div_ceil(10) * 10).collect()
+    };
+    world.step("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 S");
+    assert_eq!(left(&world), [60, 60]);
+    world.step("t: tcp 10.0.1.3:80 > 10.0.1.2:4000 SA");
+    assert_eq!(left(&world), [21_600, 21_600]);
+    world.step("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 FA");
+    assert_eq!(left(&world), [21_600, 21_600]);
+    world.step("t: tcp 10.0.1.3:80 > 10.0.1.2:4000 FA");
+    assert_eq!(left(&world), [10, 10]);
+    // A new connection from the same port chooses again, and nothing of the old one is left.
+    world.vip_to(&[41]);
+    world
+        .check("t: tcp 10.0.1.3:4000 > 10.0.1.2:80 S => peer b: tcp 10.0.1.3:4000 > 10.0.1.4:80 S");
+    assert!(world.flows().values().all(|v| v.flags & CT_HAIRPIN == 0));
+}
+
+#[test]
 fn one_evicted_half_is_made_again_for_the_same_backend() {
     let world = World::new();
     world.vip_to(&[41]);

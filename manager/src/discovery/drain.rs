@@ -38,7 +38,7 @@ impl Told {
                     self.withdrawn_in.remove(task);
                     self.active.insert(task.clone());
                 }
-                BackendState::Placed | BackendState::Draining => {
+                BackendState::Placed | BackendState::Draining | BackendState::Down => {
                     self.withdraw(task, update.generation);
                 }
             }

@@ -137,9 +137,10 @@ impl<'a> NodeViews<'a> {
     fn backend_state(&self, task: &Task) -> BackendState {
         let node = task.node_id.as_ref().and_then(|id| self.tables.nodes.get(id));
         let node_down = node.is_none_or(|node| node.status.state == NodeState::Down);
-        match (task.status.state, task.desired_state.is_terminal() || node_down) {
-            (TaskState::Running, false) => BackendState::Active,
-            (TaskState::Running, true) => BackendState::Draining,
+        match (task.status.state, node_down, task.desired_state.is_terminal()) {
+            (TaskState::Running, true, _) => BackendState::Down,
+            (TaskState::Running, false, true) => BackendState::Draining,
+            (TaskState::Running, false, false) => BackendState::Active,
             _ => BackendState::Placed,
         }
     }

@@ -260,7 +260,7 @@ fn backends_on_a_down_node_get_no_new_flows() {
             peer n1 10.20.20.1
             peer n2 10.20.20.2
             service web vips=0 ports=1
-            backend web.1 on n1 Draining attachments=0
+            backend web.1 on n1 Down attachments=0
         "#]],
     );
 }
