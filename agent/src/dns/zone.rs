@@ -342,6 +342,7 @@ fn rank(state: BackendState) -> u8 {
         BackendState::Active => 0,
         BackendState::Placed => 1,
         BackendState::Draining => 2,
+        BackendState::Down => 3,
     }
 }
 
