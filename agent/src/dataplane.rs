@@ -75,8 +75,8 @@ impl DataPlaneConfig {
         }
     }
 
-    /// Default of `gateway_pool`: inside 172.16/12, beside the ranges Docker takes by itself.
-    pub const GATEWAY_POOL: &'static str = "172.31.240.0/20";
+    /// Default of `gateway_pool`.
+    pub const GATEWAY_POOL: &'static str = swarmnet_model::defaults::GATEWAY_POOL;
 }
 
 /// Why the data plane did not start or did not go.

@@ -1,4 +1,4 @@
-//! Pure: forgets ended tasks beyond the history limit, and services that are gone.
+//! Pure: forgets ended tasks beyond the history limit, and services and networks that are gone.
 //!
 //! Also ends what nobody will report on: tasks that never got a node and are not wanted any more, and
 //! tasks of nodes that are removed or have been down for long.
@@ -44,6 +44,10 @@ pub fn plan(tables: &Tables, now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
     let gone = tables.services.values().filter(|service| service.pending_delete);
     for service in gone.filter(|service| !with_tasks.contains(&service.id)) {
         plan.changes.push(Change::RemoveService { id: service.id.clone() });
+    }
+    let gone = tables.networks.values().filter(|network| network.pending_delete);
+    for network in gone.filter(|network| !tables.is_network_held(&network.id)) {
+        plan.changes.push(Change::RemoveNetwork { id: network.id.clone() });
     }
     plan
 }
@@ -132,6 +136,22 @@ mod tests {
         let mut world = World::given(given);
         expected.assert_eq(&world.step(plan));
         assert!(!world.step(plan).contains("remove"), "the plan reached its goal");
+    }
+
+    #[test]
+    fn a_removed_network_goes_when_its_last_task_has_ended() {
+        let mut world = World::given(
+            "network net 10.0.1.0/24 removed
+             node n1
+             service web net=net removed
+             task web.1 t1 n1 running desired=remove address=10.0.1.3",
+        );
+        assert_eq!(world.step(plan), "");
+        world.report("t1", "shutdown");
+        let text = world.step(plan) + &world.step(plan);
+        assert!(text.contains("remove network net"), "{text}");
+        assert!(world.tables.networks.is_empty());
+        assert_eq!(world.step(plan), "");
     }
 
     #[test]

@@ -8,6 +8,9 @@ pub const CONTROL_PORT: u16 = 2377;
 pub const DATA_PATH_PORT: u16 = 4789;
 /// Pool that overlay subnets are taken from, as in Docker Swarm.
 pub const ADDRESS_POOL: &str = "10.0.0.0/8";
+/// Node-local addresses of tasks' gateway interfaces are taken from here: inside 172.16/12, beside the
+/// ranges Docker takes by itself.
+pub const GATEWAY_POOL: &str = "172.31.240.0/20";
 /// Prefix length of an overlay subnet, as in Docker Swarm.
 pub const SUBNET_SIZE_BITS: u8 = 24;
 /// Time between heartbeats of an agent.

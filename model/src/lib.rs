@@ -8,6 +8,7 @@
 //!   engine-api ──Call──► manager ──Tables──► (node view) ──Item──► agent
 //! ```
 
+pub mod address_range;
 pub mod call;
 pub mod clock;
 pub mod cluster;
@@ -52,7 +53,7 @@ pub use node::{Availability, Node, NodeDescription, NodeSpec, NodeState, NodeSta
 pub use secret_text::SecretText;
 pub use service::{Document, Service, ServiceMode, ServiceSpec};
 pub use state::{DesiredState, TaskState};
-pub use tables::Tables;
+pub use tables::{NetworkUser, Tables};
 pub use task::{ContainerStatus, Task, TaskSpec, TaskStatus};
 pub use update::{FailureAction, UpdateConfig, UpdateOrder, UpdateState, UpdateStatus};
 pub use version::Version;

@@ -33,6 +33,9 @@ pub struct IpamConfig {
     pub subnet: Option<Ipv4Network>,
     pub range: Option<Ipv4Network>,
     pub gateway: Option<Ipv4Addr>,
+    /// Addresses that belong to something outside the cluster, by the user's names for them.
+    #[serde(default)]
+    pub auxiliary: BTreeMap<String, Ipv4Addr>,
 }
 
 /// What the allocator gave.
@@ -54,4 +57,8 @@ pub struct Network {
     pub spec: NetworkSpec,
     pub vni: Vni,
     pub subnet: Subnet,
+    /// True once the user has removed it while tasks on it still stop: nobody sees it any more and
+    /// its name is free; VNI and subnet are not, until the last of those tasks has ended.
+    #[serde(default)]
+    pub pending_delete: bool,
 }

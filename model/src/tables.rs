@@ -1,5 +1,6 @@
 //! Pure: the whole cluster state as one value that is cheap to clone.
 
+use std::fmt;
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -29,6 +30,33 @@ pub struct Tables {
     pub tasks: OrdMap<TaskId, Arc<Task>>,
 }
 
+/// Something that keeps a network from being removed.
+#[derive(Clone, Copy, Debug)]
+pub enum NetworkUser<'a> {
+    Service(&'a Service),
+    Task(&'a Task),
+}
+
+impl NetworkUser<'_> {
+    /// Returns the name users know it by.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Service(service) => service.spec.name.clone(),
+            Self::Task(task) => task.name(),
+        }
+    }
+}
+
+impl fmt::Display for NetworkUser<'_> {
+    /// `service <id>` or `task <id>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service(service) => write!(f, "service {}", service.id),
+            Self::Task(task) => write!(f, "task {}", task.id),
+        }
+    }
+}
+
 impl Tables {
     /// Returns the tasks of one service, by task id.
     pub fn tasks_of<'a>(&'a self, service: &'a ServiceId) -> impl Iterator<Item = &'a Arc<Task>> {
@@ -40,8 +68,44 @@ impl Tables {
         self.tasks.values().filter(move |task| task.node_id.as_ref() == Some(node))
     }
 
+    /// Returns the networks that are not being removed, by id.
+    pub fn kept_networks(&self) -> impl Iterator<Item = &Arc<Network>> {
+        self.networks.values().filter(|network| !network.pending_delete)
+    }
+
+    /// Returns a network unless it is being removed.
+    pub fn kept_network(&self, id: &NetworkId) -> Option<&Arc<Network>> {
+        self.networks.get(id).filter(|network| !network.pending_delete)
+    }
+
+    /// Returns what keeps a network from being removed: services that stay, then other tasks that
+    /// still take part. Docker removes a stack's networks right after its services, whose tasks are
+    /// stopping by then.
+    pub fn users_of_network<'a>(
+        &'a self,
+        id: &'a NetworkId,
+    ) -> impl Iterator<Item = NetworkUser<'a>> {
+        let wants = move |service: &&Arc<Service>| {
+            !service.pending_delete
+                && service.spec.task.networks.iter().any(|n| n.network_id == *id)
+        };
+        let other = move |task: &&Arc<Task>| {
+            task.is_live()
+                && task.spec.networks.iter().any(|n| n.network_id == *id)
+                && !self.services.get(&task.service_id).is_some_and(|service| wants(&service))
+        };
+        let services = self.services.values().filter(wants).map(|s| NetworkUser::Service(s));
+        services.chain(self.tasks.values().filter(other).map(|task| NetworkUser::Task(task)))
+    }
+
+    /// True if a task that has not ended has an address on the network.
+    pub fn is_network_held(&self, id: &NetworkId) -> bool {
+        let mut there = self.tasks.values().filter(|task| !task.status.state.is_terminal());
+        there.any(|task| task.attachments.iter().any(|held| held.network_id == *id))
+    }
+
     /// Returns the network that stands for the routing mesh.
     pub fn ingress_network(&self) -> Option<&Arc<Network>> {
-        self.networks.values().find(|network| network.spec.ingress)
+        self.kept_networks().find(|network| network.spec.ingress)
     }
 }

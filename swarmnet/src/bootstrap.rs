@@ -136,11 +136,16 @@ fn ingress(cluster: &Cluster) -> anyhow::Result<Network> {
         spec: NetworkSpec {
             name: defaults::INGRESS_NETWORK.to_owned(),
             ingress: true,
-            ipam: vec![IpamConfig { subnet: Some(subnet), range: None, gateway: Some(gateway) }],
+            ipam: vec![IpamConfig {
+                subnet: Some(subnet),
+                gateway: Some(gateway),
+                ..IpamConfig::default()
+            }],
             ..NetworkSpec::default()
         },
         vni: Vni::new(INGRESS_VNI).context("the VNI of the ingress network")?,
         subnet: Subnet { subnet, range: None, gateway },
+        pending_delete: false,
     })
 }
 

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
-use swarmnet_model::{Call, CallError, Network, NetworkId, Tables};
+use swarmnet_model::{Call, CallError, Network, Tables};
 
 use crate::app::{App, Exchange};
 use crate::body;
 use crate::control_plane::LocalState;
-use crate::convert::network as convert;
+use crate::convert::network_spec as convert;
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{self, typed};
@@ -196,13 +196,13 @@ pub(crate) async fn prune(x: Exchange) -> Answer {
 
 async fn prune_swarm(app: &App, filters: &Filters) -> Vec<Value> {
     let Ok(tables) = app.tables().await else { return Vec::new() };
-    let unused = tables.networks.values().filter(|network| {
+    let unused = tables.kept_networks().filter(|network| {
         let labels = &network.spec.labels;
         let excluded = filters.has("label!") && filters.labels("label!", labels);
         !network.spec.ingress
             && filters.labels("label", labels)
             && !excluded
-            && !is_used(&network.id, &tables)
+            && tables.users_of_network(&network.id).next().is_none()
     });
     let mut names = Vec::new();
     for network in unused {
@@ -214,24 +214,13 @@ async fn prune_swarm(app: &App, filters: &Filters) -> Vec<Value> {
     names
 }
 
-/// True if a service or a task that is not over is on the network.
-pub(super) fn is_used(id: &NetworkId, tables: &Tables) -> bool {
-    let services = tables.services.values().filter(|service| !service.pending_delete);
-    services.flat_map(|service| &service.spec.task.networks).any(|n| n.network_id == *id)
-        || tables
-            .tasks
-            .values()
-            .any(|task| task.is_live() && task.attachments.iter().any(|a| a.network_id == *id))
-}
-
 /// Returns the network of the store that a reference means.
 pub(super) fn find_swarm_network<'a>(
     tables: &'a Tables,
     reference: &str,
 ) -> Result<&'a Network, CallError> {
     let named = tables
-        .networks
-        .values()
+        .kept_networks()
         .map(|network| Named {
             id: network.id.as_str(),
             name: &network.spec.name,

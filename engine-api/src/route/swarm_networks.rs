@@ -13,7 +13,6 @@ use crate::filters::Filters;
 use crate::network_name::PLUGIN_DRIVER;
 use crate::path::encode;
 use crate::reference::{Named, resolve, same_only};
-use crate::route::network::is_used;
 use crate::version::ApiVersion;
 
 /// What this node knows of swarm networks.
@@ -48,8 +47,7 @@ impl SwarmNetworks {
     fn all(&self) -> Vec<SwarmNetwork> {
         match &self.tables {
             Some(tables) => tables
-                .networks
-                .values()
+                .kept_networks()
                 .map(|network| SwarmNetwork {
                     id: network.id.clone(),
                     name: network.spec.name.clone(),
@@ -116,7 +114,7 @@ impl SwarmNetworks {
         };
         let mut all: Vec<Value> = match &self.tables {
             Some(tables) => {
-                tables.networks.values().map(|of| convert::network(of, version)).collect()
+                tables.kept_networks().map(|of| convert::network(of, version)).collect()
             }
             None => {
                 let local = self.local.networks.iter();
@@ -143,7 +141,7 @@ impl SwarmNetworks {
             }
             None => Value::Null,
         };
-        let stored = self.tables.as_ref().and_then(|tables| tables.networks.get(id));
+        let stored = self.tables.as_ref().and_then(|tables| tables.kept_network(id));
         let mut value = match (stored, on_node) {
             (Some(network), _) => convert::network(network, version),
             (None, Some(local)) => {
@@ -173,7 +171,7 @@ impl SwarmNetworks {
     fn uses(&self, id: &str) -> bool {
         let id = NetworkId::from_text(id);
         match &self.tables {
-            Some(tables) => is_used(&id, tables),
+            Some(tables) => tables.users_of_network(&id).next().is_some(),
             // It is on the node because a task is on it.
             None => true,
         }

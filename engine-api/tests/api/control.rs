@@ -327,6 +327,7 @@ fn network(id: &str, name: &str, index: u8, ingress: bool) -> Network {
         spec: NetworkSpec { name: name.to_owned(), ingress, ..NetworkSpec::default() },
         vni: Vni::new(4096 + u32::from(index)).unwrap(),
         subnet: Subnet { subnet, range: None, gateway: subnet.nth(1).unwrap() },
+        pending_delete: false,
     }
 }
 

@@ -34,6 +34,14 @@ impl AddressPool {
         }
     }
 
+    /// A pool of a network, its auxiliary addresses taken as well.
+    pub fn of(network: &Network) -> Self {
+        let mut pool = Self::new(&network.subnet);
+        let auxiliary = network.spec.ipam.iter().flat_map(|config| config.auxiliary.values());
+        auxiliary.for_each(|address| pool.reserve(*address));
+        pool
+    }
+
     /// Marks an address as in use; one outside the pool is no loss.
     pub fn reserve(&mut self, address: Ipv4Addr) {
         self.used.insert(address.into());
@@ -111,8 +119,14 @@ pub enum SubnetError {
     RangeOutside { subnet: Ipv4Network, range: Ipv4Network },
     #[error("ipam configuration: subnet {subnet} does not contain gateway {gateway}")]
     GatewayOutside { subnet: Ipv4Network, gateway: Ipv4Addr },
+    #[error(
+        "ipam configuration: subnet {subnet} does not contain auxiliary address {name}={address}"
+    )]
+    AuxiliaryOutside { subnet: Ipv4Network, name: String, address: Ipv4Addr },
     #[error("ipam configuration: subnet {subnet} is too small for a gateway and a task")]
     TooSmall { subnet: Ipv4Network },
+    #[error("ipam configuration: gateway and auxiliary addresses leave no address of {range} free")]
+    NoRoom { range: Ipv4Network },
     #[error("ipam configuration: {what} {address} needs a subnet")]
     NoSubnet { what: &'static str, address: String },
 }
@@ -120,7 +134,7 @@ pub enum SubnetError {
 /// Completes a configuration with its subnet: host bits cut off, first address as gateway.
 ///
 /// # Errors
-/// Range or gateway outside the subnet, or no room for any task.
+/// Range, gateway or auxiliary address outside the subnet, or no room for any task.
 pub fn complete(subnet: Ipv4Network, config: &IpamConfig) -> Result<Subnet, SubnetError> {
     let whole = Ipv4Network::new(subnet.network(), subnet.prefix());
     let subnet = whole.expect("the prefix length comes from a network");
@@ -138,7 +152,18 @@ pub fn complete(subnet: Ipv4Network, config: &IpamConfig) -> Result<Subnet, Subn
     if !subnet.contains(gateway) || !usable {
         return Err(SubnetError::GatewayOutside { subnet, gateway });
     }
-    Ok(Subnet { subnet, range: config.range, gateway })
+    let outside = config.auxiliary.iter().find(|(_, address)| !subnet.contains(**address));
+    if let Some((name, address)) = outside {
+        let (name, address) = (name.clone(), *address);
+        return Err(SubnetError::AuxiliaryOutside { subnet, name, address });
+    }
+    let complete = Subnet { subnet, range: config.range, gateway };
+    let mut pool = AddressPool::new(&complete);
+    config.auxiliary.values().for_each(|address| pool.reserve(*address));
+    match pool.take() {
+        Some(_) => Ok(complete),
+        None => Err(SubnetError::NoRoom { range: config.range.unwrap_or(subnet) }),
+    }
 }
 
 /// First and last address, wide enough to count past the end of the address space.
@@ -201,6 +226,19 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_and_auxiliary_addresses_of_the_users_choice_are_never_given() {
+        let auxiliary = [("router".to_owned(), [10, 0, 1, 3].into())].into();
+        let gateway = Some([10, 0, 1, 4].into());
+        let config = IpamConfig { gateway, auxiliary, ..IpamConfig::default() };
+        let mut network = crate::world::World::given("network net 10.0.1.0/29").network("net");
+        network.subnet = complete(network.subnet.subnet, &config).unwrap();
+        network.spec.ipam = vec![config];
+        let mut pool = AddressPool::of(&network);
+        let all: Vec<_> = std::iter::from_fn(|| pool.take()).map(|a| a.ip().octets()[3]).collect();
+        assert_eq!(all, [1, 2, 5, 6]);
+    }
+
+    #[test]
     fn subnets_are_the_first_free_blocks_of_the_pools() {
         let pools = [net("10.0.0.0/8")];
         let block = |taken: &[&str]| {
@@ -231,6 +269,11 @@ mod tests {
             subnet: None,
             range: range.map(net),
             gateway: gateway.map(Ipv4Addr::from),
+            ..IpamConfig::default()
+        };
+        let auxiliary = |last: &[u8]| IpamConfig {
+            auxiliary: last.iter().map(|n| (format!("a{n}"), [10, 0, 1, *n].into())).collect(),
+            ..IpamConfig::default()
         };
         for (subnet, config, text) in [
             (
@@ -241,6 +284,10 @@ mod tests {
             ("10.0.1.0/24", config(None, Some([10, 0, 2, 1])), "does not contain gateway 10.0.2.1"),
             ("10.0.1.0/24", config(None, Some([10, 0, 1, 255])), "does not contain gateway"),
             ("10.0.1.0/31", config(None, None), "is too small"),
+            ("10.0.1.0/32", config(None, None), "is too small"),
+            ("10.0.1.0/28", auxiliary(&[16]), "does not contain auxiliary address a16=10.0.1.16"),
+            ("10.0.1.0/30", auxiliary(&[2]), "leave no address of 10.0.1.0/30 free"),
+            ("10.0.1.0/24", config(Some("10.0.1.1/32"), None), "no address of 10.0.1.1/32 free"),
         ] {
             let error = complete(net(subnet), &config).unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

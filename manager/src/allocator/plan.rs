@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use swarmnet_model::{
-    Attachment, EndpointMode, IdSource, NetworkId, Service, ServiceEndpoint, ServiceId, Tables,
-    Task, TaskState, Timestamp, Vip,
+    Attachment, EndpointMode, IdSource, Network, NetworkId, Service, ServiceEndpoint, ServiceId,
+    Tables, Task, TaskState, Timestamp, Vip,
 };
 
 use super::ipam::AddressPool;
@@ -18,8 +18,9 @@ use crate::store::Change;
 enum Shortage {
     #[error(transparent)]
     Port(#[from] PortError),
-    #[error("network {name} has no free address in {subnet}")]
-    Addresses { name: String, subnet: String },
+    /// Docker's words.
+    #[error("no available IPv4 addresses on this network's address pools: {name} ({id})")]
+    Addresses { name: String, id: NetworkId },
     #[error("network {id} not found")]
     NoNetwork { id: NetworkId },
 }
@@ -44,10 +45,8 @@ struct Allocator<'a> {
 
 impl<'a> Allocator<'a> {
     fn observe(tables: &'a Tables) -> Self {
-        let pool = |(id, network): (&NetworkId, &Arc<swarmnet_model::Network>)| {
-            (id.clone(), AddressPool::new(&network.subnet))
-        };
-        let mut pools: BTreeMap<_, _> = tables.networks.iter().map(pool).collect();
+        let pool = |network: &Arc<Network>| (network.id.clone(), AddressPool::of(network));
+        let mut pools: BTreeMap<_, _> = tables.kept_networks().map(pool).collect();
         let vips = tables.services.values().filter(|service| !service.pending_delete);
         for vip in vips.filter_map(|service| service.endpoint.as_ref()).flat_map(|e| &e.vips) {
             if let Some(pool) = pools.get_mut(&vip.network_id) {
@@ -161,13 +160,12 @@ impl<'a> Allocator<'a> {
     fn take(&mut self, id: &NetworkId) -> Result<Vip, Shortage> {
         let (network, pool) = self
             .tables
-            .networks
-            .get(id)
+            .kept_network(id)
             .zip(self.pools.get_mut(id))
             .ok_or_else(|| Shortage::NoNetwork { id: id.clone() })?;
         let address = pool.take().ok_or_else(|| Shortage::Addresses {
             name: network.spec.name.clone(),
-            subnet: network.subnet.range.unwrap_or(network.subnet.subnet).to_string(),
+            id: id.clone(),
         })?;
         Ok(Vip { network_id: id.clone(), address })
     }
@@ -183,7 +181,7 @@ impl<'a> Allocator<'a> {
 
 /// True if the endpoint answers the present spec.
 fn is_settled(service: &Service, tables: &Tables) -> bool {
-    let known = |id: &NetworkId| tables.networks.contains_key(id);
+    let known = |id: &NetworkId| tables.kept_network(id).is_some();
     service.endpoint.as_ref().is_some_and(|endpoint| {
         let held: BTreeSet<_> = endpoint.vips.iter().map(|vip| &vip.network_id).collect();
         endpoint.spec == service.spec.endpoint

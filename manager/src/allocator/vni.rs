@@ -6,8 +6,8 @@ use swarmnet_model::Vni;
 
 /// Returns the VNI after the highest automatic one in use, else the lowest free one.
 ///
-/// An identifier that has just become free is not given out at once: nodes may still be taking the
-/// old network apart. `None` when all are in use.
+/// `used` holds those of networks that are being removed as well: nodes may still be taking them
+/// apart. `None` when all are in use.
 pub fn next(used: &BTreeSet<Vni>) -> Option<Vni> {
     let automatic = |vni: &&Vni| vni.get() >= Vni::FIRST_AUTOMATIC;
     let after =

@@ -8,6 +8,7 @@ mod join_raft;
 mod network;
 mod node;
 mod service;
+mod subnet;
 mod validate;
 
 pub use call::call;

@@ -142,7 +142,7 @@ fn check_surroundings(
     for wanted in &spec.task.networks {
         let id = &wanted.network_id;
         let network =
-            tables.networks.get(id).ok_or_else(|| CallError::not_found("network", id.as_str()))?;
+            tables.kept_network(id).ok_or_else(|| CallError::not_found("network", id.as_str()))?;
         if network.spec.ingress {
             let name = &network.spec.name;
             let message =

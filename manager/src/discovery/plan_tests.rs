@@ -54,6 +54,7 @@ impl World {
             spec: NetworkSpec { name: id.to_owned(), ..NetworkSpec::default() },
             vni: Vni::new(vni).unwrap(),
             subnet,
+            pending_delete: false,
         };
         self.0.networks.insert(network.id.clone(), Arc::new(network));
     }

@@ -161,7 +161,7 @@ impl<'a> Pass<'a> {
     /// A spec whose networks are gone cannot come back.
     fn can_roll_back(&self, service: &Service) -> bool {
         service.previous_spec.as_ref().is_some_and(|spec| {
-            let known = |id| self.tables.networks.contains_key(id);
+            let known = |id| self.tables.kept_network(id).is_some();
             spec.task.networks.iter().all(|network| known(&network.network_id))
         })
     }

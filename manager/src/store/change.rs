@@ -51,7 +51,7 @@ pub enum Change {
     },
 
     CreateNetwork(Box<Network>),
-    /// Refused while a service or task uses the network.
+    /// Refused while a service or task uses the network; marks it while tasks on it still stop.
     RemoveNetwork {
         id: NetworkId,
     },

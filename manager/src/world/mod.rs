@@ -4,7 +4,7 @@
 //!
 //! ```text
 //!   node n1 [down|unknown] [pause|drain] [manager] [label.K=V] [cpus=N]
-//!   network net 10.0.1.0/24
+//!   network net 10.0.1.0/24 [removed]
 //!   service web [replicas=N|global] [image=I] [net=A,B] [publish=8080:80/udp@host] [key=value…]
 //!   task web.1 t1 n1|- STATE [desired=D] [at=S] [image=I] [address=10.0.1.3]
 //! ```
@@ -90,6 +90,7 @@ impl World {
             spec: NetworkSpec { name: words[1].to_owned(), ingress, ..NetworkSpec::default() },
             vni: Vni::new(vni).unwrap(),
             subnet,
+            pending_delete: words.contains(&"removed"),
         };
         self.tables.networks.insert(network.id.clone(), Arc::new(network));
     }
@@ -118,6 +119,11 @@ impl World {
         task.updated_at = task.updated_at.max(task.created_at);
         task.status.timestamp = task.updated_at;
         self.tables.tasks.insert(task.id.clone(), Arc::new(task));
+    }
+
+    /// Returns a copy of a network.
+    pub(crate) fn network(&self, id: &str) -> Network {
+        Network::clone(&self.tables.networks[&NetworkId::from_text(id)])
     }
 
     /// Edits a service in place, as `control` would have it written.

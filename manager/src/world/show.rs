@@ -42,6 +42,7 @@ fn show_one(change: &Change) -> String {
             format!("end {} {}: {}", short(id), status.state.as_str(), status.message)
         }
         Change::RemoveTask { id } => format!("remove task {}", short(id)),
+        Change::RemoveNetwork { id } => format!("remove network {id}"),
         Change::RemoveService { id } => format!("remove service {id}"),
         Change::SetServiceEndpoint { id, endpoint, .. } => {
             let vips = endpoint.vips.iter().map(|v| format!(" vip {}={}", v.network_id, v.address));

@@ -54,7 +54,7 @@ impl Writer {
         if namesake {
             return Err(exists("service", &spec.name));
         }
-        let known = |id| self.tables.networks.contains_key(id);
+        let known = |id| self.tables.kept_network(id).is_some();
         match spec.task.networks.iter().find(|network| !known(&network.network_id)) {
             Some(network) => Err(missing("network", &network.network_id)),
             None => Ok(()),

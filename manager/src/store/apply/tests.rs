@@ -54,7 +54,7 @@ fn status_of_node(state: NodeState) -> NodeStatus {
     NodeStatus { state, message: String::new(), addr: [10, 0, 0, 1].into() }
 }
 
-fn network(id: &str, vni: u32, subnet: &str) -> Network {
+pub(super) fn network(id: &str, vni: u32, subnet: &str) -> Network {
     let subnet: Ipv4Network = subnet.parse().unwrap();
     Network {
         id: NetworkId::from_text(id),
@@ -64,10 +64,11 @@ fn network(id: &str, vni: u32, subnet: &str) -> Network {
         spec: NetworkSpec { name: format!("name of {id}"), ..NetworkSpec::default() },
         vni: Vni::new(vni).unwrap(),
         subnet: Subnet { subnet, range: None, gateway: subnet.ip() },
+        pending_delete: false,
     }
 }
 
-fn service(id: &str, name: &str) -> Service {
+pub(super) fn service(id: &str, name: &str) -> Service {
     Service {
         id: ServiceId::from_text(id),
         version: Version(99),
@@ -91,7 +92,7 @@ fn service(id: &str, name: &str) -> Service {
     }
 }
 
-fn on(network: &str) -> NetworkAttachmentSpec {
+pub(super) fn on(network: &str) -> NetworkAttachmentSpec {
     NetworkAttachmentSpec {
         network_id: NetworkId::from_text(network),
         aliases: vec![],
@@ -99,7 +100,7 @@ fn on(network: &str) -> NetworkAttachmentSpec {
     }
 }
 
-fn task(id: &str, service: &str) -> Task {
+pub(super) fn task(id: &str, service: &str) -> Task {
     Task {
         id: TaskId::from_text(id),
         version: Version(99),
@@ -124,7 +125,7 @@ fn status(state: TaskState) -> Box<TaskStatus> {
 }
 
 /// Tables after entries 1, 2, … at times 1, 2, …; each must be accepted.
-fn tables(entries: impl IntoIterator<Item = Change>) -> Tables {
+pub(super) fn tables(entries: impl IntoIterator<Item = Change>) -> Tables {
     let mut tables = Tables::default();
     for (index, change) in (1..).zip(entries) {
         tables = step(&tables, index, vec![change]).unwrap();
@@ -132,7 +133,7 @@ fn tables(entries: impl IntoIterator<Item = Change>) -> Tables {
     tables
 }
 
-fn step(tables: &Tables, index: u64, changes: Vec<Change>) -> Result<Tables, Refused> {
+pub(super) fn step(tables: &Tables, index: u64, changes: Vec<Change>) -> Result<Tables, Refused> {
     let now = Timestamp(i64::try_from(index).unwrap());
     let (after, outcome) = apply(tables, index, &Transaction { now, changes });
     outcome.map(|()| after)
@@ -249,44 +250,6 @@ fn a_removed_node_is_blocked_and_its_tasks_are_orphaned() {
     let late =
         Change::ReportTask { id: task.id.clone(), node_id, status: status(TaskState::Complete) };
     assert_eq!(step(&after, 9, vec![late]).unwrap().tasks, after.tasks);
-}
-
-#[test]
-fn a_network_in_use_stays() {
-    let mut user = service("s1", "web");
-    user.spec.task.networks = vec![on("net")];
-    let orphan = step(&Tables::default(), 1, vec![Change::CreateService(Box::new(user.clone()))]);
-    assert_eq!(orphan, Err(Refused::Missing { kind: "network".into(), id: "net".into() }));
-
-    let mut attached = task("t1", "s1");
-    attached.spec.networks = vec![on("net")];
-    let before = tables([
-        Change::CreateNetwork(Box::new(network("net", 4097, "10.0.1.0/24"))),
-        Change::CreateService(Box::new(user)),
-        Change::CreateTask(Box::new(attached)),
-    ]);
-    let remove = || vec![Change::RemoveNetwork { id: NetworkId::from_text("net") }];
-    let refused = step(&before, 4, remove()).unwrap_err();
-    assert_eq!(refused.to_string(), "network net is in use by service s1");
-    let mark = vec![Change::MarkServiceRemoved { id: ServiceId::from_text("s1") }];
-    let marked = step(&before, 4, mark).unwrap();
-    assert!(step(&marked, 5, remove()).unwrap().networks.is_empty());
-}
-
-#[test]
-fn a_vni_or_a_chosen_subnet_is_not_given_twice() {
-    let before = tables([Change::CreateNetwork(Box::new(network("a", 4097, "10.0.1.0/24")))]);
-    let create =
-        |network: Network| step(&before, 2, vec![Change::CreateNetwork(Box::new(network))]);
-    assert!(matches!(create(network("b", 4097, "10.0.2.0/24")), Err(Refused::Conflict { .. })));
-    assert!(matches!(create(network("b", 4098, "10.0.0.0/16")), Err(Refused::Conflict { .. })));
-    let mut named = network("b", 4098, "10.0.1.0/24");
-    named.spec.ipam = vec![swarmnet_model::IpamConfig {
-        subnet: Some(named.subnet.subnet),
-        range: None,
-        gateway: None,
-    }];
-    assert!(create(named).is_ok());
 }
 
 #[test]
