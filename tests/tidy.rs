@@ -44,6 +44,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aya", &["ebpf"]),
     ("hyper", &["engine-api", "proto/src/transport", "agent"]),
     ("clap", &["swarmnet/src", "tests/lab"]),
+    ("hickory_proto", &["agent/src/dns"]),
 ];
 
 /// What a file that begins with `//! Pure:` may not name outside its tests.

@@ -13,23 +13,38 @@
 //! task sees the names of its own networks and of no other. What is in the zone is answered at once
 //! and never waits for anybody.
 
+pub mod answer;
+pub mod counters;
+mod forward;
+mod gate;
+pub mod message;
 pub mod name;
+mod resolv_conf;
+mod server;
 pub mod table;
+mod tcp;
+mod udp;
 pub mod zone;
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use ipnetwork::Ipv4Network;
-use tokio_util::sync::CancellationToken;
+use tokio::runtime::Handle;
+use tokio_util::sync::DropGuard;
 
+use counters::Counters;
+use server::Server;
 pub use table::Table;
+use udp::UdpLoop;
 
 /// Where tasks ask.
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 53);
-/// Port of the resolver, UDP and TCP.
+/// Port of the resolver and of upstreams, UDP and TCP.
 pub const PORT: u16 = 53;
 /// Stand-in source addresses: this prefix plus the index of the attachment.
 pub const ASKERS: (Ipv4Addr, u8) = (Ipv4Addr::new(169, 254, 192, 0), 19);
@@ -41,34 +56,66 @@ pub struct Sockets {
     pub tcp: TcpListener,
 }
 
-/// The running resolver.
-#[derive(Debug)]
+/// Where a resolver finds what is not its own.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Names the host's upstreams; read again when it changes.
+    pub resolv_conf: PathBuf,
+    /// Prefix of the stand-in source addresses.
+    pub askers: Ipv4Network,
+    /// Port of all upstreams.
+    pub upstream_port: u16,
+}
+
+impl Settings {
+    /// Settings of a node; `resolv_conf` is the host's `/etc/resolv.conf`.
+    pub fn new(resolv_conf: PathBuf) -> Self {
+        let askers = Ipv4Network::new(ASKERS.0, ASKERS.1).expect("a prefix is at most 32 long");
+        Self { resolv_conf, askers, upstream_port: PORT }
+    }
+}
+
+/// The running resolver. Stop it before it is dropped: what it still answers is lost otherwise.
 pub struct Resolver {
-    stop: CancellationToken,
-    _sockets: Sockets,
-    _table: Arc<Table>,
-    _resolv_conf: PathBuf,
+    server: Arc<Server>,
+    thread: JoinHandle<()>,
+    /// Closing it ends the thread.
+    running: UnixStream,
+    _stop: DropGuard,
 }
 
 impl Resolver {
-    /// Answers from `table` what comes to the sockets; upstreams of the host are read from
-    /// `resolv_conf` (`/etc/resolv.conf`) and read again when it changes.
+    /// Answers from `table` what comes to the sockets. Called inside a tokio runtime.
     ///
     /// # Errors
-    /// A socket or thread cannot be made.
-    pub fn start(sockets: Sockets, table: Arc<Table>, resolv_conf: PathBuf) -> io::Result<Self> {
-        let stop = CancellationToken::new();
-        Ok(Self { stop, _sockets: sockets, _table: table, _resolv_conf: resolv_conf })
+    /// A socket or the thread cannot be made.
+    pub fn start(sockets: Sockets, table: Arc<Table>, settings: Settings) -> io::Result<Self> {
+        sockets.udp.set_nonblocking(true)?;
+        sockets.tcp.set_nonblocking(true)?;
+        let server = Arc::new(Server::new(table, settings, Handle::current()));
+        let stop = server.stop.clone().drop_guard();
+        let listener = tokio::net::TcpListener::from_std(sockets.tcp)?;
+        server.spawn(tcp::serve(listener, Arc::clone(&server)));
+        let (running, stopped) = UnixStream::pair()?;
+        let udp =
+            UdpLoop { socket: Arc::new(sockets.udp), server: Arc::clone(&server), stop: stopped };
+        let thread = std::thread::Builder::new().name("dns".to_owned()).spawn(|| udp.run())?;
+        Ok(Self { server, thread, running, _stop: stop })
     }
 
     /// Stops answering; the sockets' other holders keep what comes in meanwhile.
     pub async fn stop(self) {
-        self.stop.cancel();
+        drop(self.running);
+        self.server.stop.cancel();
+        self.server.tasks.close();
+        self.server.tasks.wait().await;
+        let thread = self.thread;
+        if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
+            tracing::warn!("the thread that answers names has died");
+        }
     }
-}
 
-/// Returns the index of the attachment that a source address stands for.
-pub fn asker_index(source: Ipv4Addr) -> Option<u32> {
-    let prefix = Ipv4Network::new(ASKERS.0, ASKERS.1).expect("the prefix length is at most 32");
-    prefix.contains(source).then(|| u32::from(source) - u32::from(ASKERS.0))
+    pub fn counters(&self) -> &Counters {
+        &self.server.counters
+    }
 }

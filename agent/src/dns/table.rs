@@ -35,4 +35,9 @@ impl Table {
     pub fn load(&self) -> Guard<Arc<Zone>> {
         self.zone.load()
     }
+
+    /// Returns the zone to hold on to while somebody else is waited for.
+    pub fn load_full(&self) -> Arc<Zone> {
+        self.zone.load_full()
+    }
 }
