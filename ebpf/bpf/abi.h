@@ -26,6 +26,8 @@
 #define SWN_ASKERS 0xa9fec000u      /* 169.254.192.0/19, + lidx: tasks as the resolver sees them */
 #define SWN_ASKERS_MASK 0xffffe000u
 
+#define SWN_ETH_PROBE 0x88b5 /* IEEE 802, for local experiments */
+
 /* ---- virtual network ids below 16 are ours ---- */
 enum reserved_vni {
 	VNI_HOST = 0,     /* in keys: host and gateway side */
@@ -114,6 +116,12 @@ enum ct_timeout { /* seconds */
 	CT_ICMP = 30,
 };
 
+enum probe_kind { /* of frames in VNI_PROBE; the ethertype is SWN_ETH_PROBE */
+	PROBE_REQUEST = 1, /* to be sent back without its padding */
+	PROBE_WHOLE = 2,   /* to be sent back at full size */
+	PROBE_REPLY = 3,
+};
+
 /* Append only: the numbers are shown by `swarmnet debug drops`. */
 enum drop_reason {
 	DROP_NO_IFACE = 1,
@@ -152,6 +160,7 @@ enum drop_reason {
 	DROP_CT_FLOOD = 34,
 	DROP_RESOLVER_ONLY = 35,
 	DROP_ASKER_GONE = 36,
+	DROP_PROBE = 37,
 };
 
 /* What a program did with a frame; only recorded by test builds of the object (swn_test). */
@@ -374,6 +383,19 @@ struct netns {
 	__u32 flags;
 };
 
+/* ---- connectivity test ---- */
+struct probe_header { /* behind the Ethernet header; padding follows */
+	__u8 kind; /* enum probe_kind */
+	__u8 pad[7];
+	__u64 nonce; /* only its sender reads it */
+};
+
+struct probe { /* a frame this node waits for, by nonce */
+	__u32 node; /* that it was sent to */
+	__u32 pad;
+	__u64 answered_ns; /* CLOCK_MONOTONIC; 0 = not yet */
+};
+
 /* ---- counters ---- */
 struct counter {
 	__u64 packets;
@@ -398,7 +420,7 @@ struct budget { /* per CPU, restarts each second */
 	__u32 second;
 	__u32 flows;
 	__u32 replies;
-	__u32 pad;
+	__u32 probes;
 };
 
 struct event {
@@ -453,6 +475,8 @@ SWN_SIZE(frag_val, 8);
 SWN_SIZE(sock_key, 16);
 SWN_SIZE(sock_val, 12);
 SWN_SIZE(netns, 104);
+SWN_SIZE(probe_header, 16);
+SWN_SIZE(probe, 16);
 SWN_SIZE(ep_stat, 32);
 SWN_SIZE(svc_stat, 32);
 SWN_SIZE(event, 40);

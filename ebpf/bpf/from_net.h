@@ -4,6 +4,7 @@
 #define SWN_FROM_NET_H
 
 #include "mesh.h"
+#include "probe.h"
 
 /* The sender must be the node the source is placed on, the destination must be here. */
 static __noinline int net_overlay(struct __sk_buff *skb, struct pkt *p, __u32 vni, __u32 from)
@@ -113,6 +114,8 @@ int sn_from_net(struct __sk_buff *skb)
 		DROP(DROP_VTEP_PEER);
 	if (load_ether(skb, &eth))
 		DROP(DROP_MALFORMED);
+	if (vni == VNI_PROBE)
+		return net_probe(skb, &eth, peer->node);
 	if (is_vlan(skb, &eth))
 		DROP(DROP_VLAN);
 	if (eth.proto == bpf_htons(ETH_P_IPV6))

@@ -7,6 +7,8 @@
 
 #define MAX_REPLIES 1000 /* generated RST and ICMP packets per second and CPU */
 
+#define MAX_PROBES 5000 /* frames of the connectivity test sent back per second and CPU */
+
 /* The only way to drop. */
 #define DROP(reason) return drop(skb, reason)
 
@@ -64,6 +66,7 @@ static __always_inline struct budget *this_second(void)
 		b->second = now;
 		b->flows = 0;
 		b->replies = 0;
+		b->probes = 0;
 	}
 	return b;
 }
@@ -88,6 +91,17 @@ static __noinline int reply_allowed(void)
 		return 0;
 	b->replies += 1;
 	return b->replies <= MAX_REPLIES;
+}
+
+/* Whether one more frame of the connectivity test may be sent back this second. */
+static __noinline int probe_allowed(void)
+{
+	struct budget *b = this_second();
+
+	if (!b)
+		return 0;
+	b->probes += 1;
+	return b->probes <= MAX_PROBES;
 }
 
 static __always_inline int in_net(__be32 addr, __be32 net, __be32 mask)

@@ -41,6 +41,7 @@ PINNED_MAP(mesh_local, HASH, 65536, 0, struct mesh_key, struct mesh_target);
 PINNED_MAP(askers, HASH, SWN_MAX_ASKERS, LAZY, __u32, struct asker);
 PINNED_MAP(netns, HASH, 16384, 0, __u64, struct netns);
 PINNED_MAP(allow_src, LPM, 16384, LAZY, struct allow_key, __u32);
+PINNED_MAP(probes, HASH, 4096, LAZY, __u64, struct probe);
 
 /* what the programs write */
 PINNED_MAP(ct, LRU, 131072, 0, struct ct_key, struct ct_val);
@@ -50,6 +51,7 @@ PINNED_MAP(lflags, ARRAY, 8192, MMAP, __u32, __u32);
 PINNED_MAP(drops, PERCPU, SWN_MAX_DROPS, 0, __u32, struct counter);
 PINNED_MAP(ep_stats, PERCPU, 8192, 0, __u32, struct ep_stat);
 PINNED_MAP(svc_stats, PERCPU, 16384, 0, __u32, struct svc_stat);
+PINNED_MAP(heard, ARRAY, 4096, 0, __u32, __u64); /* node -> time of its last probe */
 PINNED_MAP(budget, PERCPU, 1, 0, __u32, struct budget);
 
 struct {

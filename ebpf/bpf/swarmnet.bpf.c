@@ -24,10 +24,12 @@ struct abi_enums {
 	enum ct_dir ct_dir;
 	enum ct_flag ct_flag;
 	enum ct_timeout ct_timeout;
+	enum probe_kind probe_kind;
 	enum drop_reason drop_reason;
 	enum test_action test_action;
 };
 volatile const struct abi_enums swn_abi = {};
 volatile const struct event swn_event = {}; /* a ring has no value type */
+volatile const struct probe_header swn_probe_header = {}; /* on the wire only */
 
 char _license[] SEC("license") = "GPL";

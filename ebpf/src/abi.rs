@@ -6,8 +6,8 @@
 //! the map `nodes`, 0 is this node.
 
 pub use crate::fixed::{
-    ASKERS, ASKERS_PREFIX, MAX_DROPS, MAX_SUBNETS, MESH_SELF, NEXT_HOP, RESOLVER, STAND_IN, VMAC,
-    asker, task_mac,
+    ASKERS, ASKERS_PREFIX, ETH_PROBE, MAX_DROPS, MAX_SUBNETS, MESH_SELF, NEXT_HOP, RESOLVER,
+    STAND_IN, VMAC, asker, task_mac,
 };
 pub use crate::plain::{Be16, Be32, EnumLayout, Field, Layout, Plain, SlotRange};
 use crate::plain::{abi_enums, abi_structs, field_sum};
@@ -370,8 +370,26 @@ abi_structs! {
         flows: u32,
         /// Generated RST and ICMP packets.
         replies: u32,
+        /// Frames of the connectivity test that were sent back.
+        probes: u32,
+    }
+    /// Begins a frame of the connectivity test, behind the Ethernet header.
+    ProbeHeader = "probe_header" {
+        /// `PROBE_*`.
+        kind: u8,
+        /// Zero.
+        pad: [u8; 7],
+        /// Known to the sender only.
+        nonce: u64,
+    }
+    /// Value of map `probes`: a frame this node waits for.
+    Probe = "probe" {
+        /// Node it was sent to.
+        node: u32,
         /// Zero.
         pad: u32,
+        /// Nanoseconds of `CLOCK_MONOTONIC`; 0 while it has not come back.
+        answered_ns: u64,
     }
     /// Element of the ring `events`.
     Event = "event" {
@@ -455,6 +473,7 @@ abi_enums! {
         CT_TCP_ESTABLISHED = 21600, CT_TCP_NEW = 60, CT_TCP_CLOSING = 10, CT_OTHER = 60,
         CT_ICMP = 30,
     }
+    "probe_kind" as u8 { PROBE_REQUEST = 1, PROBE_WHOLE = 2, PROBE_REPLY = 3, }
     "drop_reason" as u32 {
         DROP_NO_IFACE = 1, DROP_MALFORMED = 2, DROP_ETHERTYPE = 3, DROP_VLAN = 4,
         DROP_IPV6_OFF = 5, DROP_MCAST_BCAST = 6, DROP_SPOOF_MAC = 7, DROP_SPOOF_IP = 8,
@@ -467,7 +486,7 @@ abi_enums! {
         DROP_TTL_EXPIRED = 27, DROP_TOO_BIG = 28, DROP_HELPER_FAILED = 29,
         DROP_ICMP_BAD_INNER = 30, DROP_NOT_ALLOWED = 31, DROP_ENCRYPT_REQUIRED = 32,
         DROP_LOOPBACK_SRC = 33, DROP_CT_FLOOD = 34, DROP_RESOLVER_ONLY = 35,
-        DROP_ASKER_GONE = 36,
+        DROP_ASKER_GONE = 36, DROP_PROBE = 37,
     }
     "test_action" as u32 {
         ACT_NONE = 0, ACT_PEER = 1, ACT_EGRESS = 2, ACT_INGRESS = 3, ACT_NEIGH = 4,

@@ -230,6 +230,12 @@ pub const REASONS: &[Reason] = &[
         "the resolver answered a task that has ended",
         "normal when tasks end; lasting counts: `swarmnet debug overlay`",
     ),
+    reason(
+        37,
+        "PROBE",
+        "a frame of the connectivity test that nobody waits for, or too many of them",
+        "late answers count here; else find the peer that sends them",
+    ),
 ];
 
 const fn reason(number: u32, name: &'static str, cause: &'static str, fix: &'static str) -> Reason {

@@ -20,6 +20,8 @@ pub const ASKERS_PREFIX: u8 = 19;
 pub const MESH_SELF: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
 /// Client address a task sees when it could not answer the real one.
 pub const STAND_IN: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 2);
+/// Ethertype of frames of the connectivity test (`SWN_ETH_PROBE`).
+pub const ETH_PROBE: u16 = 0x88b5;
 
 /// Returns the MAC of the task side of an overlay attachment: `02:42:` and the address bytes.
 #[must_use]

@@ -29,6 +29,7 @@ pub mod memory;
 pub mod netns;
 pub mod pin;
 mod plain;
+pub mod probe;
 pub mod program;
 mod sys;
 pub mod testing;

@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::abi::{
     AllowKey, Asker, Backend, Be32, Budget, ConfValue, Counter, CtKey, CtValue, Ep, EpKey, EpStat,
     FragKey, FragValue, Iface, MeshKey, MeshTarget, NetnsValue, Node, Peer, Plain, Port, PortKey,
-    Service, SlotRange, SockKey, SockValue, SvcStat, VniValue,
+    Probe, Service, SlotRange, SockKey, SockValue, SvcStat, VniValue,
 };
 
 /// Why an access to a map did not happen.
@@ -375,6 +375,10 @@ maps! {
     LocalAddrs = "local_addrs" Hash (0) 1_024, Be32 => u32;
     /// What remote entry nodes may reach here.
     MeshLocal = "mesh_local" Hash (0) 65_536, MeshKey => MeshTarget;
+    /// Frames of the connectivity test that are waited for, by nonce.
+    Probes = "probes" Hash (NO_PREALLOC) 4_096, u64 => Probe;
+    /// When each node's last frame of the connectivity test came, in nanoseconds.
+    Heard = "heard" Array (0) 4_096, u32 => u64;
     /// Flows.
     Ct = "ct" LruHash (0) 131_072, CtKey => CtValue;
     /// Ports of fragmented datagrams.

@@ -70,6 +70,8 @@ fn the_tunnel_accepts_only_what_placement_says() {
         net 10.20.20.99 4096: udp 10.0.1.5:1 > 10.0.1.3:2 => drop VTEP_PEER
         net 1 5000: udp 10.0.1.5:1 > 10.0.1.3:2 => drop VTEP_VNI
         net 1 3: udp 10.0.1.5:1 > 10.0.1.3:2 => drop VTEP_VNI
+        net 1 3: ethertype 88b5 => drop MALFORMED
+        net 10.20.20.99 3: ethertype 88b5 => drop VTEP_PEER
         net 2 4096: udp 10.0.1.5:1 > 10.0.1.3:2 => drop VTEP_SRC
         net 1 4096: udp 10.0.1.4:1 > 10.0.1.3:2 => drop VTEP_SRC
         net 1 4096: udp 10.0.1.5:1 > 10.0.1.77:2 => drop VTEP_DST

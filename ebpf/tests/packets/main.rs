@@ -8,6 +8,7 @@ mod frame;
 mod guards;
 mod mesh;
 mod overlay;
+mod probe;
 mod resolver;
 mod vip;
 mod world;
