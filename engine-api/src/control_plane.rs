@@ -10,7 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::{
-    Availability, Call, CallError, ClusterSpec, NetworkId, NodeId, PortSpec, Reply, Tables, TaskId,
+    Availability, Call, CallError, ClusterSpec, Connectivity, NetworkId, NodeId, PortSpec, Reply,
+    Tables, TaskId,
 };
 
 /// How this node stands to a swarm, as `Swarm:` of `/_ping` and `LocalNodeState` say it.
@@ -115,6 +116,9 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Asks the managers to change something.
     async fn call(&self, call: Call) -> Result<Reply, CallError>;
+
+    /// Has all nodes test the tunnel to each other; may take as long as any call.
+    async fn test_connectivity(&self) -> Result<Connectivity, CallError>;
 
     async fn init(&self, request: InitRequest) -> Result<NodeId, CallError>;
 

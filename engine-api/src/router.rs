@@ -74,6 +74,7 @@ async fn swarm_itself(x: Exchange, segments: &[&str]) -> Answer {
         (POST, ["swarm", "init"]) => swarm::init(x).await,
         (POST, ["swarm", "join"]) => swarm::join(x).await,
         (POST, ["swarm", "leave"]) => swarm::leave(x).await,
+        (POST, ["swarm", "connectivity"]) => swarm::test_connectivity(x).await,
         (POST, ["swarm", "update"]) => swarm::update(x).await,
         (GET, ["swarm", "unlockkey"]) => swarm::unlock_key(x).await,
         (POST, ["swarm", "unlock"]) => swarm::unlock(x).await,

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use swarmnet_model::limits::{CALL_TIMEOUT, RPC_MESSAGE_BYTES_MAX};
-use swarmnet_model::{Call, CallError, Clock, ClusterId, NodeId, Reply, Role, Tables};
+use swarmnet_model::{
+    Call, CallError, Clock, ClusterId, Connectivity, NodeId, Reply, Role, Tables,
+};
 use swarmnet_proto::transport::TlsContext;
 use swarmnet_proto::v1::ca_server::CaServer;
 use swarmnet_proto::v1::control_server::ControlServer;
@@ -19,6 +21,7 @@ use tonic::{Request, Status};
 
 use crate::ca::{self, CaService};
 use crate::control::{self, forward};
+use crate::dispatcher::connectivity;
 use crate::dispatcher::service::{Desk, DispatcherService};
 use crate::ids::OsIds;
 use crate::leader::{self, LeaderTask};
@@ -112,8 +115,12 @@ impl Manager {
         let raft = RaftServer::new(self.group.service())
             .max_decoding_message_size(RPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(RPC_MESSAGE_BYTES_MAX);
-        let control =
-            forward::ControlService::new(Arc::clone(&self.group), store.clone(), tls.clone());
+        let control = forward::ControlService::new(
+            Arc::clone(&self.group),
+            store.clone(),
+            self.desk.clone(),
+            tls.clone(),
+        );
         let control = ControlServer::new(control)
             .max_decoding_message_size(RPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(RPC_MESSAGE_BYTES_MAX);
@@ -178,6 +185,22 @@ impl Manager {
             }
         };
         let answer = tokio::time::timeout(CALL_TIMEOUT, carried_out).await;
+        answer.unwrap_or_else(|_| Err(CallError::deadline()))
+    }
+
+    /// Has the nodes test the tunnel to each other; the leader asks them.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; a test that goes on already.
+    pub async fn test_connectivity(&self) -> Result<Connectivity, CallError> {
+        let tested = async {
+            match self.group.await_leader(LEADER_PATIENCE).await {
+                Leader::Own => connectivity::test(&self.desk, &self.store, &mut OsIds).await,
+                Leader::Other(leader) => forward::test_connectivity(&self.tls, &leader.addr).await,
+                Leader::Unknown => Err(CallError::no_leader()),
+            }
+        };
+        let answer = tokio::time::timeout(CALL_TIMEOUT, tested).await;
         answer.unwrap_or_else(|_| Err(CallError::deadline()))
     }
 

@@ -12,6 +12,7 @@ pub mod address_range;
 pub mod call;
 pub mod clock;
 pub mod cluster;
+pub mod connectivity;
 pub mod constraint;
 pub mod container;
 pub mod defaults;
@@ -40,6 +41,7 @@ pub mod vni;
 pub use call::{Call, Reply};
 pub use clock::{Clock, Timestamp};
 pub use cluster::{Cluster, ClusterSpec, JoinTokens};
+pub use connectivity::{Connectivity, Findings};
 pub use constraint::{Constraint, ConstraintError};
 pub use container::ContainerSpec;
 pub use endpoint::{

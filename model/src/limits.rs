@@ -20,6 +20,12 @@ pub const WITHDRAW_BOUND: Duration = Duration::from_secs(1);
 pub const WITHDRAW_LOCAL_BOUND: Duration = Duration::from_secs(3);
 /// Longest wait of an API call for the cluster.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connectivity test waits this long for what the nodes find; less than [`CALL_TIMEOUT`].
+pub const CONNECTIVITY_BOUND: Duration = Duration::from_secs(16);
+/// A node tests its peers for this long at most, so that what it found arrives in time.
+pub const PROBE_BOUND: Duration = Duration::from_secs(12);
+/// Nodes in a connectivity test: its answer grows with the square.
+pub const CONNECTIVITY_NODES_MAX: usize = 200;
 /// Longest wait of `swarm join` before it goes on in the background.
 pub const JOIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Failed joins a second from one source before further ones are refused unseen.

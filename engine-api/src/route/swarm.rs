@@ -94,6 +94,11 @@ pub(crate) async fn leave(x: Exchange) -> Answer {
     reply::empty(StatusCode::OK)
 }
 
+/// Not one of Docker's: `swarmnet connectivity test` asks for it.
+pub(crate) async fn test_connectivity(x: Exchange) -> Answer {
+    reply::ok(&bounded(x.app.control.test_connectivity()).await?)
+}
+
 pub(crate) async fn update(mut x: Exchange) -> Answer {
     let document = x.document::<convert::SwarmSpec>().await?.value;
     let version = x.query.version("swarm")?;

@@ -13,10 +13,10 @@ use swarmnet_engine_api::{
 use swarmnet_model::cluster::{Cluster, JoinTokens, RootCa};
 use swarmnet_model::node::ManagerMember;
 use swarmnet_model::{
-    Attachment, Call, CallError, ClusterId, ClusterSpec, Code, DesiredState, Network, NetworkId,
-    NetworkSpec, Node, NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus, Reply, Role,
-    SecretText, Service, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec, Subnet, Tables,
-    Task, TaskId, TaskState, TaskStatus, Timestamp, Version, Vip, Vni,
+    Attachment, Call, CallError, ClusterId, ClusterSpec, Code, Connectivity, DesiredState, Network,
+    NetworkId, NetworkSpec, Node, NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus, Reply,
+    Role, SecretText, Service, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec, Subnet,
+    Tables, Task, TaskId, TaskState, TaskStatus, Timestamp, Version, Vip, Vni,
 };
 
 pub(crate) const MASTER: &str = "mam76vp6j0ribkwvvzvpbvdre";
@@ -189,6 +189,11 @@ impl ControlPlane for FakeControl {
     fn raft_view(&self) -> RaftView {
         let master = NodeId::from_text(MASTER);
         RaftView { leader: Some(master.clone()), reachable: [(master, true)].into() }
+    }
+
+    async fn test_connectivity(&self) -> Result<Connectivity, CallError> {
+        self.read().await?;
+        Ok(Connectivity { nodes: Vec::new(), paths: Vec::new() })
     }
 
     async fn call(&self, call: Call) -> Result<Reply, CallError> {

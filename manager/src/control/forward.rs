@@ -7,19 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::limits::{CALL_TIMEOUT, RPC_MESSAGE_BYTES_MAX};
-use swarmnet_model::{Call, CallError, Code, Reply, Role};
+use swarmnet_model::{Call, CallError, Code, Connectivity, Reply, Role};
 use swarmnet_proto::document;
 use swarmnet_proto::transport::{PeerAddr, TlsContext};
 use swarmnet_proto::v1::control_client::ControlClient;
 use swarmnet_proto::v1::control_server::Control;
 use swarmnet_proto::v1::{
     ControlRequest, ControlResponse, JoinRaftRequest, JoinRaftResponse, ReadIndexRequest,
-    ReadIndexResponse,
+    ReadIndexResponse, TestConnectivityRequest, TestConnectivityResponse,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::join_raft;
+use crate::dispatcher::connectivity;
+use crate::dispatcher::service::Desk;
 use crate::ids::OsIds;
 use crate::raft::{Leader, RaftGroup};
 use crate::store::Store;
@@ -31,12 +33,13 @@ const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct ControlService {
     group: Arc<RaftGroup>,
     store: Store,
+    desk: Desk,
     tls: TlsContext,
 }
 
 impl ControlService {
-    pub fn new(group: Arc<RaftGroup>, store: Store, tls: TlsContext) -> Self {
-        Self { group, store, tls }
+    pub fn new(group: Arc<RaftGroup>, store: Store, desk: Desk, tls: TlsContext) -> Self {
+        Self { group, store, desk, tls }
     }
 }
 
@@ -54,6 +57,18 @@ impl Control for ControlService {
             Leader::Other(_) | Leader::Unknown => Err(CallError::no_leader()),
         };
         Ok(Response::new(ControlResponse { result: document::encode(&result) }))
+    }
+
+    async fn test_connectivity(
+        &self,
+        request: Request<TestConnectivityRequest>,
+    ) -> Result<Response<TestConnectivityResponse>, Status> {
+        self.tls.require(&request, &[Role::Manager])?;
+        let result = match self.group.leader() {
+            Leader::Own => connectivity::test(&self.desk, &self.store, &mut OsIds).await,
+            Leader::Other(_) | Leader::Unknown => Err(CallError::no_leader()),
+        };
+        Ok(Response::new(TestConnectivityResponse { result: document::encode(&result) }))
     }
 
     async fn read_index(
@@ -98,6 +113,19 @@ pub async fn call(tls: &TlsContext, addr: &str, call: &Call) -> Result<Reply, Ca
     request.set_timeout(CALL_TIMEOUT);
     let answered = client(tls, addr).call(request).await.map_err(|status| unanswered(&status))?;
     document::decode::<Result<Reply, CallError>>("result", &answered.into_inner().result)
+        .map_err(|_| CallError::no_leader())?
+}
+
+/// Has the manager at `addr` test how the nodes reach each other.
+///
+/// # Errors
+/// As [`call`].
+pub async fn test_connectivity(tls: &TlsContext, addr: &str) -> Result<Connectivity, CallError> {
+    let mut request = Request::new(TestConnectivityRequest {});
+    request.set_timeout(CALL_TIMEOUT);
+    let answered = client(tls, addr).test_connectivity(request).await;
+    let answer = answered.map_err(|status| unanswered(&status))?.into_inner();
+    document::decode::<Result<Connectivity, CallError>>("result", &answer.result)
         .map_err(|_| CallError::no_leader())?
 }
 

@@ -1,7 +1,7 @@
 //! Sessions of agents: sends each node its view, hears statuses, decides which nodes are alive.
 //!
 //! Owns: one session per node ([`session`]), the loop that keeps them right ([`run`]), node liveness
-//! ([`liveness`]) and the gRPC service ([`service`]). Does not own: what a view holds (`discovery`).
+//! ([`liveness`]), the gRPC service ([`service`]), and the connectivity test ([`connectivity`]). Does not own: what a view holds (`discovery`).
 //!
 //! ```text
 //!   Tables ── discovery ──► view per session ── difference ──► stream to the agent
@@ -12,6 +12,8 @@
 //! cannot keep up is ended and starts anew with a full view; nothing here is needed after a leader
 //! change, it is all made again from the snapshot and the agents' sessions.
 
+pub mod assess;
+pub mod connectivity;
 pub mod liveness;
 pub mod run;
 pub mod service;

@@ -28,6 +28,8 @@ pub enum Request {
     Heartbeat { node_id: NodeId, session_id: String, reply: oneshot::Sender<Option<Duration>> },
     /// The node has a generation in its kernel.
     Applied { node_id: NodeId, session_id: String, generation: u64 },
+    /// Has every node with a session probe its peers; answers with those that were told.
+    Probe { order: Vec<u8>, reply: oneshot::Sender<BTreeSet<NodeId>> },
     /// The node leaves the swarm: its session ends, until it opens another.
     Leave { node_id: NodeId },
 }
@@ -131,12 +133,27 @@ impl Dispatcher {
                     session.acknowledge(generation);
                 }
             }
+            Request::Probe { order, reply } => {
+                // The caller may have given up; the nodes' findings then find nobody.
+                let _ = reply.send(self.probe(&order));
+            }
             Request::Leave { node_id } => {
                 tracing::info!(node.id = %node_id, "node leaves the swarm");
                 self.connected.remove(&node_id);
                 self.gone.insert(node_id, Seen::Left);
             }
         }
+    }
+
+    /// A session that has no room for the question is as good as a node that does not answer.
+    fn probe(&self, order: &[u8]) -> BTreeSet<NodeId> {
+        let message = |connected: &Connected| v1::SessionMessage {
+            session_id: connected.session.id.clone(),
+            probe: order.to_vec(),
+            ..v1::SessionMessage::default()
+        };
+        let told = self.connected.iter().filter(|(_, c)| c.stream.try_send(message(c)).is_ok());
+        told.map(|(node_id, _)| node_id.clone()).collect()
     }
 
     fn session_id(&mut self) -> String {
@@ -315,6 +332,7 @@ fn message(
         heartbeat_period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
         managers: managers.to_vec(),
         view_update: update.map(document::encode).unwrap_or_default(),
+        probe: Vec::new(),
     }
 }
 

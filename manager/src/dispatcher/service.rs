@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::connectivity;
 use super::run::{self, Request as Ask};
 use crate::address;
 use crate::store::{Change, ProposeError, Store};
@@ -27,20 +28,24 @@ use crate::store::{Change, ProposeError, Store};
 /// Pending requests to the loop: a slow loop makes callers wait, not memory grow.
 const REQUESTS_MAX: usize = 1_024;
 
-/// Where the running loop takes requests; empty while this manager does not lead.
+/// Where the running loop takes requests; closed while this manager does not lead.
 #[derive(Clone, Default)]
-pub struct Desk(Arc<ArcSwapOption<mpsc::Sender<Ask>>>);
+pub struct Desk {
+    asks: Arc<ArcSwapOption<mpsc::Sender<Ask>>>,
+    /// The connectivity test that goes on.
+    pub(super) test: connectivity::Current,
+}
 
 impl Desk {
     /// Opens the desk for a new loop; it closes when the returned guard is dropped.
     pub fn open(&self) -> (OpenDesk, mpsc::Receiver<Ask>) {
         let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
-        self.0.store(Some(Arc::new(sender)));
+        self.asks.store(Some(Arc::new(sender)));
         (OpenDesk(self.clone()), receiver)
     }
 
-    async fn ask(&self, ask: Ask) -> Result<(), Status> {
-        let sender = self.0.load_full().ok_or_else(not_leading)?;
+    pub(super) async fn ask(&self, ask: Ask) -> Result<(), Status> {
+        let sender = self.asks.load_full().ok_or_else(not_leading)?;
         sender.send(ask).await.map_err(|_| not_leading())
     }
 }
@@ -50,7 +55,7 @@ pub struct OpenDesk(Desk);
 
 impl Drop for OpenDesk {
     fn drop(&mut self) {
-        self.0.0.store(None);
+        self.0.asks.store(None);
     }
 }
 
@@ -215,6 +220,17 @@ impl Dispatcher for DispatcherService {
         let node_id = self.caller(&request)?;
         self.describe_node(node_id, &request.into_inner().description).await?;
         Ok(Response::new(v1::DescribeResponse {}))
+    }
+
+    async fn probed(
+        &self,
+        request: Request<v1::ProbedRequest>,
+    ) -> Result<Response<v1::ProbedResponse>, Status> {
+        let node_id = self.caller(&request)?;
+        let findings =
+            document::decode("findings", &request.get_ref().findings).map_err(bad_document)?;
+        self.desk.test.take(node_id, findings);
+        Ok(Response::new(v1::ProbedResponse {}))
     }
 
     async fn leave(
