@@ -3,9 +3,10 @@ use std::pin::Pin;
 
 use futures::{Stream, StreamExt};
 use hyper_util::rt::TokioIo;
+use swarmnet_model::connectivity::ProbeOrder;
 use swarmnet_model::view::NetworkItem;
 use swarmnet_model::{
-    DesiredState, NodeDescription, Subnet, TaskState, TaskStatus, ViewUpdate, Vni,
+    DesiredState, Findings, NodeDescription, Subnet, TaskState, TaskStatus, ViewUpdate, Vni,
 };
 use swarmnet_proto::v1::dispatcher_server::{Dispatcher, DispatcherServer};
 use swarmnet_proto::{document, v1};
@@ -34,6 +35,7 @@ struct Heard {
     heartbeats: watch::Sender<u32>,
     description: watch::Sender<NodeDescription>,
     left: watch::Sender<bool>,
+    found: watch::Sender<Option<Findings>>,
 }
 
 #[derive(Clone, Default)]
@@ -89,6 +91,15 @@ impl Dispatcher for Manager {
         Ok(Response::new(v1::DescribeResponse {}))
     }
 
+    async fn probed(
+        &self,
+        request: Request<v1::ProbedRequest>,
+    ) -> Result<Response<v1::ProbedResponse>, Status> {
+        let findings = document::decode("findings", &request.into_inner().findings).unwrap();
+        self.0.found.send_replace(Some(findings));
+        Ok(Response::new(v1::ProbedResponse {}))
+    }
+
     async fn leave(
         &self,
         _request: Request<v1::LeaveRequest>,
@@ -139,6 +150,7 @@ impl Manager {
 
 fn message(session: &str, update: &ViewUpdate) -> v1::SessionMessage {
     v1::SessionMessage {
+        probe: Vec::new(),
         session_id: session.to_owned(),
         heartbeat_period_ms: 100,
         managers: vec![v1::Manager { node_id: "m1".into(), addr: "m1".into() }],
@@ -256,6 +268,22 @@ async fn an_agent_finds_the_leader_runs_what_it_is_told_and_reports() {
     stream.send(message("s0", &update)).await.unwrap();
     leader.reaches(&web(), TaskState::Shutdown).await;
     leader.has_applied("s0", 2).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
+async fn a_node_that_is_asked_to_probe_its_peers_tells_what_it_found() {
+    let stage = stage();
+    let (agent, leader) = (stage.agent(), &stage.managers[1]);
+    let stream = leader.session(0).await;
+    stream.send(message("s0", &full(1, Vec::new()))).await.unwrap();
+    let test = "t1".to_owned();
+    let probe = document::encode(&ProbeOrder { test: test.clone() });
+    let order = v1::SessionMessage { probe, ..v1::SessionMessage::default() };
+    stream.send(order).await.unwrap();
+    let found = hears(&leader.0.found, "findings", Option::is_some).await;
+    assert_eq!(found.unwrap().test, test);
+    leader.has_applied("s0", 1).await;
     agent.stop().await;
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
-use swarmnet_model::{NodeId, NodeView, Task, TaskId};
+use swarmnet_model::{Findings, NodeId, NodeView, Task, TaskId};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -17,13 +17,14 @@ use tokio_util::task::TaskTracker;
 use crate::balancer::conntrack;
 use crate::balancer::sockets::{self, Sockets};
 use crate::ingress::firewall;
-use crate::inputs::task_mtu;
+use crate::inputs::MTU_AT_FIRST;
 use crate::loader::{LoadError, Loader};
 use crate::netlink::NetlinkError;
 use crate::pass::Passes;
 use crate::plugin::journal::{Journal, JournalFile};
 use crate::plugin::wire_up::Plugin;
 use crate::plugin::{networks, server};
+use crate::probe::{self, Order, Sources};
 use crate::reconcile::{self, Channels, Command, Told};
 use crate::task::networks::{PrepareError, STORED_GENERATION, TaskNetworks, Wiring};
 
@@ -108,6 +109,7 @@ pub struct DataPlane {
 struct Inner {
     told: watch::Sender<Option<Told>>,
     commands: mpsc::Sender<Command>,
+    orders: mpsc::Sender<Order>,
     applied: watch::Receiver<u64>,
     journal: Arc<JournalFile>,
     pool: Ipv4Network,
@@ -140,6 +142,10 @@ impl Wiring for NodeWiring {
     async fn release(&self, task: &TaskId) {
         self.plane.release(task).await;
     }
+
+    async fn probe(&self, test: String) -> Findings {
+        self.plane.probe(test).await
+    }
 }
 
 impl DataPlane {
@@ -157,12 +163,14 @@ impl DataPlane {
         let journal = Arc::new(journal.map_err(DataPlaneError::State)?);
         let (told, told_by) = watch::channel(None);
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
+        let (orders, ordered) = mpsc::channel(1);
         let (applied_to, applied) = watch::channel(0);
-        let (mtu, mtu_of) = watch::channel(task_mtu(None, None));
+        let (mtu, mtu_of) = watch::channel(MTU_AT_FIRST);
         let (firewall, firewall_of) = watch::channel(None);
         let inner = Inner {
             told,
             commands: commands.clone(),
+            orders,
             applied,
             journal: Arc::clone(&journal),
             pool: config.gateway_pool,
@@ -170,6 +178,7 @@ impl DataPlane {
             tasks: TaskTracker::new(),
         };
         let plane = Self { inner: Arc::new(inner) };
+        let mtu_tested = mtu_of.clone();
         let plugin =
             Plugin { journal: Arc::clone(&journal), told: told_by.clone(), commands, mtu: mtu_of };
         let stop = &plane.inner.stop;
@@ -185,6 +194,8 @@ impl DataPlane {
         };
         let flows = passes.loaded_maps();
         let sockets = Sockets { maps: passes.loaded_maps(), journal, left: passes.backends_left() };
+        let sources = Sources { maps: flows.clone(), told: told_by.clone(), mtu: mtu_tested };
+        tasks.spawn(probe::run(ordered, sources, stop.child_token()));
         let channels = Channels { told: told_by, commands: commanded, applied: applied_to };
         tasks.spawn(reconcile::run(passes, channels, stop.child_token()));
         tasks.spawn(firewall::run(firewall_of, stop.child_token()));
@@ -230,6 +241,20 @@ impl DataPlane {
         if let Err(error) = self.inner.journal.update(|journal| journal.gateways.remove(task)) {
             tracing::warn!(%error, task.id = %task, "writing the plugin journal");
         }
+    }
+
+    /// Sends frames to every peer and returns what came back.
+    pub async fn probe(&self, test: String) -> Findings {
+        let stopped = |test| Findings {
+            test,
+            problem: Some("the data plane has stopped".to_owned()),
+            ..Findings::default()
+        };
+        let (reply, answer) = oneshot::channel();
+        if self.inner.orders.send(Order { test: test.clone(), reply }).await.is_err() {
+            return stopped(test);
+        }
+        answer.await.unwrap_or_else(|_| stopped(test))
     }
 
     /// Returns what the next pass would change, as text; nothing if the kernel is right.

@@ -12,6 +12,7 @@ use swarmnet_model::view::{AssignedTask, Backend, BackendState, NetworkItem, Pee
 use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, ServiceId, TaskId};
 
 use crate::netlink::link::Link;
+use crate::netlink::route::Way;
 use crate::netlink::snapshot::Snapshot;
 use crate::numbers::{BackendKey, Numbers, ServiceKey, Wanted};
 use crate::plugin::journal::{Endpoint, Journal, device_names};
@@ -20,8 +21,12 @@ use crate::plugin::journal::{Endpoint, Journal, device_names};
 const VXLAN_OVERHEAD: u32 = 50;
 /// MTU of the underlay when the device that holds the node's address is not known yet.
 const UNDERLAY_MTU: u32 = 1_500;
+/// MTU of attachments before anything is known.
+pub const MTU_AT_FIRST: u32 = UNDERLAY_MTU - VXLAN_OVERHEAD;
 /// Smallest MTU IPv4 allows on a link (RFC 791).
 const MTU_MIN: u32 = 68;
+/// Largest outer packet IPv4 knows, less the overhead.
+const MTU_MAX: u32 = 65_535 - VXLAN_OVERHEAD;
 
 /// What the managers and the engine have told, and what the host looks like.
 #[derive(Clone, Debug)]
@@ -41,9 +46,7 @@ pub struct Inputs {
 
 impl Inputs {
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
-        let from = ItemKey::Peer(NodeId::from_text(""));
-        items(&self.view, from)
-            .map_while(|item| if let Item::Peer(it) = item { Some(it) } else { None })
+        peers(&self.view)
     }
 
     pub fn networks(&self) -> impl Iterator<Item = &NetworkItem> {
@@ -86,10 +89,7 @@ impl Inputs {
     }
 
     pub fn data_path_port(&self) -> u16 {
-        match self.view.get(&ItemKey::Settings) {
-            Some(Item::Settings(settings)) => settings.data_path_port,
-            _ => DATA_PATH_PORT,
-        }
+        data_path_port(&self.view)
     }
 
     /// Returns a node's index in the maps: 0 for this node.
@@ -152,6 +152,20 @@ impl Inputs {
     }
 }
 
+/// Returns the nodes of a view.
+pub fn peers(view: &NodeView) -> impl Iterator<Item = &Peer> {
+    let from = ItemKey::Peer(NodeId::from_text(""));
+    items(view, from).map_while(|item| if let Item::Peer(it) = item { Some(it) } else { None })
+}
+
+/// Returns the UDP port of the tunnel.
+pub fn data_path_port(view: &NodeView) -> u16 {
+    match view.get(&ItemKey::Settings) {
+        Some(Item::Settings(settings)) => settings.data_path_port,
+        _ => DATA_PATH_PORT,
+    }
+}
+
 /// Returns the networks of a view.
 pub fn networks(view: &NodeView) -> impl Iterator<Item = &NetworkItem> {
     let from = ItemKey::Network(NetworkId::from_text(""));
@@ -205,8 +219,49 @@ pub fn node_addr(view: &NodeView, node: &NodeId) -> Option<Ipv4Addr> {
     }
 }
 
-/// Returns the MTU of attachments: what fits the tunnel, or what the user set for the network.
-pub fn task_mtu(uplink: Option<&Link>, user: Option<u16>) -> u32 {
-    let tunnel = uplink.map_or(UNDERLAY_MTU, |link| link.mtu).saturating_sub(VXLAN_OVERHEAD);
-    user.map_or(tunnel, u32::from).max(MTU_MIN)
+/// Returns the MTU of attachments: what fits the tunnel on the narrowest way to another node.
+///
+/// `uplink` counts while there is no other node.
+pub fn overlay_mtu(ways: &[Way], uplink: Option<&Link>, links: &BTreeMap<String, Link>) -> u32 {
+    let device = |index| links.values().find(|link| link.index == index).map(|link| link.mtu);
+    let carried = |way: &Way| device(way.ifindex).into_iter().chain(way.mtu).min();
+    let narrowest = ways.iter().filter_map(carried).min();
+    let underlay = narrowest.or_else(|| uplink.map(|link| link.mtu)).unwrap_or(UNDERLAY_MTU);
+    underlay.saturating_sub(VXLAN_OVERHEAD).clamp(MTU_MIN, MTU_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::netlink::link::LinkKind;
+
+    fn link(index: u32, mtu: u32) -> Link {
+        Link {
+            index,
+            name: format!("eth{index}"),
+            mac: [0; 6],
+            mtu,
+            up: true,
+            ethernet: true,
+            kind: LinkKind::Other,
+            master: None,
+        }
+    }
+
+    #[test]
+    fn the_narrowest_way_to_a_node_decides() {
+        let links = [link(1, 1_500), link(2, 9_000), link(3, 65_536)];
+        let links: BTreeMap<_, _> = links.into_iter().map(|l| (l.name.clone(), l)).collect();
+        let way = |ifindex, mtu| Way { ifindex, mtu };
+        let mtu = |ways: &[Way]| overlay_mtu(ways, links.get("eth1"), &links);
+        assert_eq!(mtu(&[]), 1_450, "alone: the device of the node's address");
+        assert_eq!(mtu(&[way(2, None), way(2, None)]), 8_950);
+        assert_eq!(mtu(&[way(2, None), way(1, None)]), 1_450);
+        assert_eq!(mtu(&[way(2, Some(1_400)), way(1, None)]), 1_350);
+        assert_eq!(mtu(&[way(1, Some(9_000))]), 1_450, "a route is no wider than its device");
+        assert_eq!(mtu(&[way(9, None)]), 1_450, "a device that has gone says nothing");
+        assert_eq!(mtu(&[way(1, Some(60))]), 68);
+        assert_eq!(mtu(&[way(3, None)]), 65_485);
+        assert_eq!(overlay_mtu(&[], None, &links), 1_450);
+    }
 }

@@ -33,11 +33,13 @@ pub mod overlay;
 pub mod pass;
 pub mod plans;
 pub mod plugin;
+pub mod probe;
 pub mod reconcile;
 pub mod report;
 pub mod sandbox;
 pub mod session;
 pub mod task;
 pub mod teardown;
+pub mod underlay;
 
 pub use agent::{Agent, AgentConfig, AgentParts, LeaveError, LocalNetwork, LocalNetworks};

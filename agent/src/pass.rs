@@ -15,7 +15,7 @@ use crate::dataplane::{DataPlaneError, Places};
 use crate::debug::evidence::CONFLICTS_FILE;
 use crate::ingress::claim::claim;
 use crate::ingress::placeholder::Placeholders;
-use crate::inputs::{Inputs, assigned, task_mtu};
+use crate::inputs::{Inputs, assigned};
 use crate::kernel::{ApplyError, Kernel};
 use crate::loader::Loader;
 use crate::netlink::link::VethEnd;
@@ -27,6 +27,7 @@ use crate::plugin::journal::{Endpoint, JournalFile, device_names, write_atomical
 use crate::plugin::wire_up::CallError;
 use crate::reconcile::Told;
 use crate::teardown;
+use crate::underlay::Underlay;
 
 /// Rounds of one pass: devices, then what needs their indexes, then a look that finds nothing.
 const ROUNDS_MAX: u32 = 5;
@@ -63,6 +64,7 @@ pub struct Passes {
     /// Known cookies by sandbox path.
     pub(crate) cookies: BTreeMap<PathBuf, u64>,
     pub(crate) firewall: watch::Sender<Option<TableSpec>>,
+    pub(crate) underlay: Underlay,
     pub(crate) mtu: watch::Sender<u32>,
     /// The maps in use, for the sweeper of flows.
     pub(crate) maps: watch::Sender<Option<Maps>>,
@@ -118,6 +120,7 @@ impl Passes {
             host_cookie,
             cookies: BTreeMap::new(),
             firewall,
+            underlay: Underlay::default(),
             mtu,
             backends_left: Arc::default(),
             reported: BTreeSet::new(),
@@ -176,7 +179,9 @@ impl Passes {
         self.numbers.assign(&kernel, &inputs.wanted()).map_err(|e| chain(&e))?;
         inputs.numbers = self.numbers.read();
         let plans = Plans::make(&inputs, &kernel, &self.placeholders).map_err(|e| chain(&e))?;
-        self.follow_uplink(&inputs);
+        self.tell_firewall(&inputs);
+        let mtu = self.underlay.mtu(&self.netlink, &inputs).await;
+        self.mtu.send_replace(mtu);
         let plans = if told.complete { plans } else { plans.without_removals() };
         if plans.is_empty() {
             if told.complete {
@@ -272,22 +277,20 @@ impl Passes {
         }
     }
 
-    /// Tells the firewall and the plugin what follows from the view and the uplink.
-    fn follow_uplink(&mut self, inputs: &Inputs) {
+    fn tell_firewall(&mut self, inputs: &Inputs) {
         let wanted = crate::ingress::desired::desired(inputs);
         self.placeholders.keep_conflicts(&wanted.held);
         let spec = TableSpec {
             pool: self.pool,
             vxlan_port: inputs.data_path_port(),
             published: wanted.reserved,
+            outer_bridges: inputs.snapshot.outer_bridges(inputs.node_addr()),
         };
         self.firewall.send_if_modified(|current| {
             let changed = current.as_ref() != Some(&spec);
             *current = Some(spec);
             changed
         });
-        let uplink = inputs.node_addr().and_then(|addr| inputs.snapshot.holder_of(addr));
-        self.mtu.send_replace(task_mtu(uplink, None));
     }
 
     async fn loaded(&mut self) -> Result<Arc<Dataplane>, String> {

@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use swarmnet_model::connectivity::ProbeOrder;
 use swarmnet_model::limits::{RPC_MESSAGE_BYTES_MAX, STATUSES_PER_REPORT};
 use swarmnet_model::{NodeDescription, NodeId, NodeView, ViewUpdate};
 use swarmnet_proto::document::{self, BadDocument};
 use swarmnet_proto::v1;
 use swarmnet_proto::v1::dispatcher_client::DispatcherClient;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -196,7 +197,9 @@ impl Sessions {
         let (session_id, period) = (first.session_id.clone(), first.heartbeat_period_ms);
         self.assignment.session_begins();
         self.generations().session_begins();
-        self.take(first)?;
+        // One test at a time: a second order waits for the first.
+        let (orders, ordered) = mpsc::channel(1);
+        self.take(first, orders.clone())?;
 
         let link = Link {
             session_id,
@@ -207,9 +210,10 @@ impl Sessions {
         let applied = self.parts.wiring.applied();
         let described = self.description.clone();
         let (assignment, generations) = (&mut self.assignment, &self.generations);
-        let mut reader = Reader { parts: &self.parts, assignment, generations };
+        let mut reader = Reader { parts: &self.parts, assignment, generations, orders };
         tokio::select! {
             ended = reader.read(stream) => ended,
+            ended = link.probe(ordered, &*self.parts.wiring) => ended,
             ended = link.beat(period) => ended,
             ended = link.report(generations, applied) => ended,
             ended = link.describe(facts, described) => ended,
@@ -225,11 +229,16 @@ impl Sessions {
         locked(&self.generations)
     }
 
-    fn take(&mut self, message: v1::SessionMessage) -> Result<(), SessionError> {
+    fn take(
+        &mut self,
+        message: v1::SessionMessage,
+        orders: mpsc::Sender<ProbeOrder>,
+    ) -> Result<(), SessionError> {
         Reader {
             parts: &self.parts,
             assignment: &mut self.assignment,
             generations: &self.generations,
+            orders,
         }
         .take(message)
     }
@@ -240,6 +249,7 @@ struct Reader<'a> {
     parts: &'a SessionParts,
     assignment: &'a mut Assignment,
     generations: &'a Mutex<GenerationMap>,
+    orders: mpsc::Sender<ProbeOrder>,
 }
 
 impl Reader<'_> {
@@ -264,6 +274,11 @@ impl Reader<'_> {
                 *known = managers;
                 changed
             });
+        }
+        if !message.probe.is_empty()
+            && let Err(error) = self.orders.try_send(document::decode("probe", &message.probe)?)
+        {
+            debug!(%error, "connectivity test ignored, two are waiting");
         }
         if message.view_update.is_empty() {
             return Ok(());
@@ -351,6 +366,22 @@ impl Link {
             call("Report", REPORT_DEADLINE, client.report(request)).await?;
             self.reporter.acknowledge(&batch);
             told = generation;
+        }
+    }
+
+    /// Findings that do not arrive are not missed by anything but the test.
+    async fn probe(
+        &self,
+        mut orders: mpsc::Receiver<ProbeOrder>,
+        wiring: &dyn Wiring,
+    ) -> Result<std::convert::Infallible, SessionError> {
+        let mut client = self.client.clone();
+        loop {
+            let order = orders.recv().await.ok_or(SessionError::Ended)?;
+            info!(test = order.test, "connectivity test");
+            let findings = wiring.probe(order.test).await;
+            let request = v1::ProbedRequest { findings: document::encode(&findings) };
+            call("Probed", CALL_DEADLINE, client.probed(request)).await?;
         }
     }
 

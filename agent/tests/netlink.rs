@@ -11,7 +11,7 @@ use support::{on_a_new_host, run, try_run};
 use swarmnet_agent::netlink::link::{LinkKind, VethEnd};
 use swarmnet_agent::netlink::neighbor::Neighbor;
 use swarmnet_agent::netlink::nft_rules::TableSpec;
-use swarmnet_agent::netlink::route::{Accepted, HostRoute, OnlinkRoute, Routes};
+use swarmnet_agent::netlink::route::{Accepted, HostRoute, OnlinkRoute, Routes, Way};
 use swarmnet_agent::netlink::sock_diag::{SockDiag, can_destroy};
 use swarmnet_agent::netlink::{Netlink, iptables, netns, nft, sysctl};
 
@@ -94,12 +94,34 @@ fn routes_and_neighbors_read_back_as_they_were_written() {
 
 #[test]
 #[ignore = "needs root; run by make test"]
+fn the_way_to_a_node_tells_its_device_and_the_mtu_of_the_route() {
+    on_a_new_host(|_host| async {
+        let netlink = Netlink::open().unwrap();
+        let peer = Ipv4Addr::new(10, 20, 20, 110);
+        assert!(netlink.way_to(peer).await.is_err(), "no route yet");
+        netlink.add_veth(&end("up0", 1), &end("up1", 2), 9000).await.unwrap();
+        netlink.set_up(netlink.link("up1").await.unwrap().index).await.unwrap();
+        run("ip", &["addr", "add", "10.20.20.100/24", "dev", "up0"]);
+        let ifindex = netlink.link("up0").await.unwrap().index;
+        assert_eq!(netlink.way_to(peer).await.unwrap(), Some(Way { ifindex, mtu: None }));
+        run("ip", &["route", "add", "10.20.20.110/32", "dev", "up0", "mtu", "1400"]);
+        let narrow = Way { ifindex, mtu: Some(1400) };
+        assert_eq!(netlink.way_to(peer).await.unwrap(), Some(narrow));
+        run("ip", &["route", "replace", "10.20.20.110/32", "dev", "up0", "mtu", "lock", "1300"]);
+        let narrower = Way { ifindex, mtu: Some(1300) };
+        assert_eq!(netlink.way_to(peer).await.unwrap(), Some(narrower));
+    });
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
 fn the_nft_table_is_written_once_and_again_after_a_flush() {
     on_a_new_host(|_host| async {
         let mut spec = TableSpec {
             pool: "172.31.240.0/20".parse().unwrap(),
             vxlan_port: 4789,
             published: [40_000].into(),
+            outer_bridges: ["br0".to_owned()].into(),
         };
         assert!(nft::ensure_table(&spec).await.unwrap());
         assert!(!nft::ensure_table(&spec).await.unwrap(), "a right table is left alone");

@@ -15,7 +15,7 @@ pub mod evidence;
 pub mod ingress;
 pub mod lb;
 pub mod overlay;
-mod table;
+pub mod table;
 
 use swarmnet_ebpf::map::MapError;
 

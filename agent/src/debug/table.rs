@@ -6,11 +6,7 @@ use std::fmt;
 ///
 /// # Errors
 /// The formatter's own.
-pub(super) fn write(
-    f: &mut fmt::Formatter<'_>,
-    header: &[&str],
-    rows: &[Vec<String>],
-) -> fmt::Result {
+pub fn write(f: &mut fmt::Formatter<'_>, header: &[&str], rows: &[Vec<String>]) -> fmt::Result {
     let longest = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain(header.get(column).map(|name| name.len())).max().unwrap_or_default()

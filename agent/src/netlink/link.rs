@@ -19,6 +19,7 @@ pub type Mac = [u8; 6];
 pub enum LinkKind {
     Veth,
     Vxlan { port: u16, external: bool },
+    Bridge,
     Other,
 }
 
@@ -33,6 +34,8 @@ pub struct Link {
     /// True for Ethernet-like devices, false for tunnels and loopback.
     pub ethernet: bool,
     pub kind: LinkKind,
+    /// Index of the bridge or bond it is a port of.
+    pub master: Option<u32>,
 }
 
 /// One end of a veth pair to make.
@@ -164,6 +167,7 @@ fn read(message: &LinkMessage) -> Link {
         up: message.header.flags.contains(LinkFlags::Up),
         ethernet: message.header.link_layer_type == LinkLayerType::Ether,
         kind: LinkKind::Other,
+        master: None,
     };
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
@@ -172,6 +176,8 @@ fn read(message: &LinkMessage) -> Link {
             link.mac = Mac::try_from(bytes.as_slice()).unwrap_or_default();
         } else if let LinkAttribute::Mtu(mtu) = attribute {
             link.mtu = *mtu;
+        } else if let LinkAttribute::Controller(index) = attribute {
+            link.master = Some(*index);
         } else if let LinkAttribute::LinkInfo(infos) = attribute {
             link.kind = kind(infos);
         }
@@ -184,6 +190,8 @@ fn kind(infos: &[LinkInfo]) -> LinkKind {
     for info in infos {
         if let LinkInfo::Kind(InfoKind::Veth) = info {
             kind = LinkKind::Veth;
+        } else if let LinkInfo::Kind(InfoKind::Bridge) = info {
+            kind = LinkKind::Bridge;
         } else if let LinkInfo::Data(InfoData::Vxlan(data)) = info {
             kind = vxlan(data);
         }

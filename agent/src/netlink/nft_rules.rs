@@ -23,6 +23,8 @@ pub struct TableSpec {
     pub vxlan_port: u16,
     /// Published ports: a reply to one of them would be taken for a request to the mesh.
     pub published: BTreeSet<u16>,
+    /// Bridges that lead to other machines; all others connect containers of this host only.
+    pub outer_bridges: BTreeSet<String>,
 }
 
 /// (chain, comment) of each rule, in order.
@@ -36,7 +38,7 @@ struct Chain {
 
 impl TableSpec {
     fn chains(&self) -> Vec<Chain> {
-        let Self { pool, vxlan_port, published } = self;
+        let Self { pool, vxlan_port, published, .. } = self;
         let gap = largest_gap(published);
         let outside = format!("ip saddr {pool} oifname != \"swg*\"");
         let notrack = vec![format!("udp dport {vxlan_port} notrack")];
@@ -54,11 +56,33 @@ impl TableSpec {
                 ],
             },
             Chain {
+                name: "forward",
+                hook: "type filter hook forward priority filter",
+                rules: self.walls(),
+            },
+            Chain {
                 name: "prerouting",
                 hook: "type filter hook prerouting priority raw",
                 rules: notrack.clone(),
             },
             Chain { name: "output", hook: "type filter hook output priority raw", rules: notrack },
+        ]
+    }
+
+    /// Docker keeps its networks apart from each other; so are tasks kept apart from them, whatever
+    /// another table accepts: no task reaches a container behind a local bridge, and nobody who is
+    /// routed through this host reaches a task but by a published port, which takes another way, or by
+    /// a translation that the operator has set up.
+    fn walls(&self) -> Vec<String> {
+        let quoted: Vec<_> = self.outer_bridges.iter().map(|name| format!("\"{name}\"")).collect();
+        let but = match quoted.is_empty() {
+            true => String::new(),
+            false => format!(" oifname != {{ {} }}", quoted.join(", ")),
+        };
+        vec![
+            "oifname \"swg*\" ct state != { established, related } ct status & dnat == 0 drop"
+                .to_owned(),
+            format!("iifname \"swg*\" meta oifkind \"bridge\"{but} drop"),
         ]
     }
 
@@ -136,6 +160,7 @@ mod tests {
             pool: "172.31.240.0/20".parse().unwrap(),
             vxlan_port: 4789,
             published: published.iter().copied().collect(),
+            outer_bridges: BTreeSet::new(),
         }
     }
 
@@ -150,6 +175,11 @@ mod tests {
                 ip saddr 172.31.240.0/20 oifname != "swg*" meta l4proto { tcp, udp } masquerade to :32768-60999 comment "swarmnet 5b4d41b07967a09f"
                 ip saddr 172.31.240.0/20 oifname != "swg*" masquerade comment "swarmnet dc1619a03e3d51b1"
               }
+              chain forward {
+                type filter hook forward priority filter; policy accept;
+                oifname "swg*" ct state != { established, related } ct status & dnat == 0 drop comment "swarmnet 7b7932cea7e2c90b"
+                iifname "swg*" meta oifkind "bridge" drop comment "swarmnet 8a7cdcb85fcd3a92"
+              }
               chain prerouting {
                 type filter hook prerouting priority raw; policy accept;
                 udp dport 4789 notrack comment "swarmnet f1072edcac34525d"
@@ -161,6 +191,14 @@ mod tests {
             }
         "#]]
         .assert_eq(&spec(&[]).script());
+    }
+
+    #[test]
+    fn tasks_reach_bridges_that_lead_to_other_machines() {
+        let outer_bridges = ["br0".to_owned(), "br1".to_owned()].into();
+        let script = TableSpec { outer_bridges, ..spec(&[]) }.script();
+        let rule = r#"meta oifkind "bridge" oifname != { "br0", "br1" } drop"#;
+        assert!(script.contains(rule), "{script}");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use futures::TryStreamExt;
 use ipnetwork::Ipv4Network;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-    RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteMetric,
+    RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::RouteMessageBuilder;
 
@@ -47,6 +47,14 @@ pub struct Routes {
     pub host: Vec<HostRoute>,
     pub onlink: Vec<OnlinkRoute>,
     pub accepted: Vec<Accepted>,
+}
+
+/// How packets to some address leave this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    pub ifindex: u32,
+    /// MTU that the route itself has, as given with `ip route … mtu`.
+    pub mtu: Option<u32>,
 }
 
 impl Netlink {
@@ -122,15 +130,15 @@ impl Netlink {
         }
     }
 
-    /// Returns the device and MTU-relevant output of the route to an address: its device index.
+    /// Returns how packets to an address leave; `None` if they do not leave through a device.
     ///
     /// # Errors
     /// The kernel has no route.
-    pub async fn output_device(&self, addr: Ipv4Addr) -> Result<Option<u32>, NetlinkError> {
+    pub async fn way_to(&self, addr: Ipv4Addr) -> Result<Option<Way>, NetlinkError> {
         let lookup = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(addr, 32).build();
         let answer = self.handle.route().get(lookup).execute().try_collect::<Vec<_>>();
         let messages = self.call(|| format!("looking up the route to {addr}"), answer).await?;
-        Ok(messages.iter().find_map(output))
+        Ok(messages.iter().find_map(way))
     }
 }
 
@@ -151,6 +159,23 @@ fn output(message: &RouteMessage) -> Option<u32> {
         let RouteAttribute::Oif(index) = attribute else { return None };
         Some(*index)
     })
+}
+
+/// A path MTU that was learned expires, and whoever can forge an ICMP error can teach one: only what
+/// the operator has set counts.
+fn way(message: &RouteMessage) -> Option<Way> {
+    let (mut mtu, mut learned) = (None, false);
+    for attribute in &message.attributes {
+        if let RouteAttribute::Metrics(metrics) = attribute {
+            mtu = metrics.iter().find_map(|metric| {
+                let RouteMetric::Mtu(value) = metric else { return None };
+                Some(*value)
+            });
+        } else if let RouteAttribute::CacheInfo(info) = attribute {
+            learned = info.expires != 0;
+        }
+    }
+    Some(Way { ifindex: output(message)?, mtu: mtu.filter(|_| !learned) })
 }
 
 fn destination(message: &RouteMessage) -> Option<Ipv4Addr> {

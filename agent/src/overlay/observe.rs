@@ -37,7 +37,10 @@ fn device(kernel: &Kernel) -> Option<Device> {
             up: link.up,
             program: kernel.has_program(Hook::Tunnel, link.index),
         }),
-        LinkKind::Vxlan { external: false, .. } | LinkKind::Veth | LinkKind::Other => None,
+        LinkKind::Vxlan { external: false, .. }
+        | LinkKind::Veth
+        | LinkKind::Bridge
+        | LinkKind::Other => None,
     }
 }
 

@@ -9,8 +9,8 @@ use swarmnet_model::container::ContainerSpec;
 use swarmnet_model::service::Document;
 use swarmnet_model::view::AssignedTask;
 use swarmnet_model::{
-    Attachment, Clock, DesiredState, EndpointSpec, NetworkId, NodeId, NodeView, ServiceId, Task,
-    TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
+    Attachment, Clock, DesiredState, EndpointSpec, Findings, NetworkId, NodeId, NodeView,
+    ServiceId, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
 use tokio::sync::watch;
 
@@ -105,6 +105,10 @@ impl Wiring for FakeWiring {
 
     async fn release(&self, task: &TaskId) {
         self.released.lock().unwrap().push(task.clone());
+    }
+
+    async fn probe(&self, test: String) -> Findings {
+        Findings { test, ..Findings::default() }
     }
 }
 

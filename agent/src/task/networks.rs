@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
-use swarmnet_model::{NetworkId, NodeView, Task, TaskId};
+use swarmnet_model::{Findings, NetworkId, NodeView, Task, TaskId};
 use tokio::sync::watch;
 
 /// Engine networks of one task, in the order the container is connected.
@@ -103,4 +103,7 @@ pub trait Wiring: Send + Sync + 'static {
 
     /// Forgets what was reserved for a task whose container is stopped or gone.
     async fn release(&self, task: &TaskId);
+
+    /// Sends frames to every peer and returns what came back; `test` names the test.
+    async fn probe(&self, test: String) -> Findings;
 }

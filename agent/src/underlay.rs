@@ -1,0 +1,53 @@
+//! What the underlay carries: follows the routes to the other nodes.
+//!
+//! Owns: the questions to the kernel, and how often they are asked. Does not own: what follows from
+//! the answers (`inputs::overlay_mtu`), who uses it (the plugin, for attachments made from then on).
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use crate::inputs::{Inputs, overlay_mtu};
+use crate::netlink::Netlink;
+use crate::netlink::route::Way;
+
+/// A route is asked for again after this long: one question per node, in a loop that everything
+/// waits for.
+const ASK_EVERY: Duration = Duration::from_secs(5);
+
+/// The ways to the other nodes, as last seen.
+#[derive(Debug, Default)]
+pub struct Underlay {
+    peers: BTreeSet<Ipv4Addr>,
+    asked: Option<Instant>,
+    ways: Vec<Way>,
+}
+
+impl Underlay {
+    /// Returns the MTU of attachments that are made now.
+    pub async fn mtu(&mut self, netlink: &Netlink, inputs: &Inputs) -> u32 {
+        let others = inputs.peers().filter(|peer| peer.node_id != inputs.node_id);
+        let peers: BTreeSet<_> = others.map(|peer| peer.addr).collect();
+        let fresh = self.asked.is_some_and(|at| at.elapsed() < ASK_EVERY);
+        if peers != self.peers || !fresh {
+            self.ways = ways(netlink, &peers).await;
+            self.peers = peers;
+            self.asked = Some(Instant::now());
+        }
+        let links = &inputs.snapshot.links;
+        let uplink = inputs.node_addr().and_then(|addr| inputs.snapshot.holder_of(addr));
+        overlay_mtu(&self.ways, uplink, links)
+    }
+}
+
+/// A node without a route does not decide: nothing can be sent to it anyway.
+async fn ways(netlink: &Netlink, peers: &BTreeSet<Ipv4Addr>) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for peer in peers {
+        match netlink.way_to(*peer).await {
+            Ok(way) => ways.extend(way),
+            Err(error) => tracing::debug!(%error, %peer, "no route to a node"),
+        }
+    }
+    ways
+}
