@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// Look into this node's data plane; changes nothing
     #[command(after_help = "Example:\n  swarmnet debug lb\n  swarmnet debug drops -o json")]
     Debug(DebugArgs),
+    /// Test how the nodes of the cluster reach each other
+    #[command(after_help = "Example:\n  swarmnet connectivity test")]
+    Connectivity(ConnectivityArgs),
     /// Print the version
     #[command(after_help = "Example:\n  swarmnet version")]
     Version,
@@ -97,6 +100,41 @@ pub(crate) struct DaemonArgs {
     /// Take down this node's data plane and exit: for removing swarmnet from a machine
     #[arg(long)]
     pub(crate) cleanup: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ConnectivityArgs {
+    #[command(subcommand)]
+    pub(crate) action: ConnectivityAction,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectivityAction {
+    /// Send frames of full size between every pair of nodes
+    ///
+    /// Run it on a manager. Every node sends VXLAN frames to every other one, as it sends those of
+    /// tasks, and tells what came back: the round trip, lost frames, and the largest packet that the
+    /// underlay carries in one piece. No container is started and nothing is changed. Exits with 1
+    /// if a node is missing or a way does not carry full frames; each problem comes with the hop and
+    /// a remedy.
+    #[command(after_help = "Example:\n  swarmnet connectivity test\n  \
+                            swarmnet connectivity test -o json")]
+    Test(ConnectivityTestArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ConnectivityTestArgs {
+    /// Form of the output
+    #[arg(short, long, value_name = "FORMAT", default_value = "table")]
+    pub(crate) output: Output,
+    /// Socket of this node's daemon
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "SWARMNET_SOCKET",
+        default_value = "/run/swarmnet/docker.sock"
+    )]
+    pub(crate) socket: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -8,7 +8,7 @@ use swarmnet_engine_api::{
 };
 use swarmnet_manager::Manager;
 use swarmnet_manager::raft::Reachability;
-use swarmnet_model::{Call, CallError, Code, NodeId, Reply, Role, Tables};
+use swarmnet_model::{Call, CallError, Code, Connectivity, NodeId, Reply, Role, Tables};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::node::{Request, Status};
@@ -85,6 +85,10 @@ impl ControlPlane for NodeControl {
 
     async fn call(&self, call: Call) -> Result<Reply, CallError> {
         self.manager()?.call(call).await
+    }
+
+    async fn test_connectivity(&self) -> Result<Connectivity, CallError> {
+        self.manager()?.test_connectivity().await
     }
 
     async fn init(&self, request: InitRequest) -> Result<NodeId, CallError> {
