@@ -7,9 +7,12 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that runs commands")]
 
 mod bad_input;
+mod connectivity;
+mod egress;
 mod engine;
 mod fallback;
 mod form;
+mod frames;
 mod guard;
 mod mesh;
 mod observe;
@@ -41,12 +44,17 @@ const CASES: &[Case] = &[
     ("udp_is_answered_through_the_mesh", mesh::udp_is_answered),
     ("hosts_reach_ports_by_every_name", mesh::hosts_reach_ports_by_every_name),
     ("large_answers_pass_the_tunnel", mesh::large_answers_pass),
+    ("tasks_and_local_containers_are_apart", egress::tasks_and_local_containers_are_apart),
+    ("internal_networks_have_no_way_out", egress::internal_networks_have_no_way_out),
+    ("tasks_reach_the_outside_by_their_node", egress::tasks_reach_the_outside_by_their_node),
     ("flushed_firewalls_disturb_nothing", mesh::flushed_firewalls_disturb_nothing),
     ("scaling_down_loses_no_request", mesh::scaling_down_loses_no_request),
     ("tasks_talk_over_an_overlay", overlay::tasks_talk_over_an_overlay),
     ("tasks_reach_a_vip", overlay::tasks_reach_a_vip),
     ("foreign_tunnel_packets_are_counted", guard::foreign_tunnel_packets_are_counted),
     ("a_task_can_only_speak_for_itself", guard::a_task_can_only_speak_for_itself),
+    ("rogue_frames_of_a_task_reach_nobody", guard::rogue_frames_of_a_task_reach_nobody),
+    ("the_connectivity_test_names_the_hop", connectivity::names_the_hop),
     ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),
@@ -62,6 +70,10 @@ const CASES: &[Case] = &[
 ];
 
 fn main() -> ExitCode {
+    let own: Vec<String> = std::env::args().skip(1).collect();
+    if own.first().is_some_and(|word| word == frames::VERB) {
+        return frames::send_all(&own[1..]);
+    }
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted =
         |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));

@@ -1,6 +1,7 @@
 //! A lab as a test sees it: run commands on hosts, wait for states.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "runs commands for tests")]
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -184,6 +185,29 @@ impl Lab {
         let filter = "label=com.docker.swarm.task.id";
         let list = ["engine", host, "--", "ps", "-a", "--filter", filter, "--format", "{{.Names}}"];
         self.lab(&list).stdout.lines().map(str::to_owned).collect()
+    }
+
+    /// Returns the process of a service's task on a host.
+    pub fn pid_of(&self, host: &str, service: &str) -> u32 {
+        let filter = format!("label=com.docker.swarm.service.name={service}");
+        let id = self.lab_ok(&["engine", host, "--", "ps", "-q", "--filter", &filter]);
+        let format = "{{.State.Pid}}";
+        let pid = self.lab_ok(&["engine", host, "--", "inspect", "-f", format, id.trim()]);
+        pid.trim().parse().unwrap()
+    }
+
+    /// Runs a command of the host in the network of a service's task.
+    pub fn beside(&self, host: &str, service: &str, args: &[&str]) -> Ran {
+        let pid = self.pid_of(host, service).to_string();
+        self.on(host, &[&["nsenter", "-t", &pid, "-n"], args].concat())
+    }
+
+    /// Returns the address of a device of a service's task.
+    pub fn address_in(&self, host: &str, service: &str, device: &str) -> Ipv4Addr {
+        let ran = self.beside(host, service, &["ip", "-4", "-o", "address", "show", device]);
+        let mut words = ran.stdout.split_whitespace().skip_while(|word| *word != "inet").skip(1);
+        let prefix = words.next().unwrap_or_else(|| panic!("no {device}: {}", ran.text()));
+        prefix.split('/').next().unwrap().parse().unwrap()
     }
 
     /// Prints the ends of the daemons' logs, to explain a failure.
