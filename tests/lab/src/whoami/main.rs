@@ -7,8 +7,10 @@
 //! requests under way are answered, connections are closed after an answer that says so.
 //!
 //! Usage: `whoami [--port PORT]` (or `PORT`, default 80); `whoami healthcheck [--port PORT]` asks
-//! `/health` of a server on this host and ends with status 0 or 1. Started as `nc` it is one.
+//! `/health` of a server on this host and ends with status 0 or 1; `whoami call` is a client. Started
+//! as `nc` it is one.
 
+mod caller;
 mod health;
 mod http;
 mod netcat;
@@ -61,6 +63,9 @@ fn run() -> Result<ExitCode> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if own_name() == "nc" {
         return netcat::run(&args).map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(("call", rest)) = args.split_first().map(|(first, rest)| (first.as_str(), rest)) {
+        return caller::run(rest).map(|()| ExitCode::SUCCESS);
     }
     let (mode, port) = options(&args, std::env::var("PORT").ok().as_deref())?;
     match mode {
