@@ -32,7 +32,7 @@ fn dropped(lab: &Lab, host: &str, reason: &str) -> u64 {
 }
 
 #[track_caller]
-fn counts(lab: &Lab, host: &str, reason: &str, mut send: impl FnMut()) {
+pub(crate) fn counts(lab: &Lab, host: &str, reason: &str, mut send: impl FnMut()) {
     let before = dropped(lab, host, reason);
     wait_for(reason, || {
         send();

@@ -19,6 +19,8 @@ mod observe;
 mod overlay;
 mod service;
 mod survive;
+mod vip;
+mod vip_client;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -51,6 +53,13 @@ const CASES: &[Case] = &[
     ("scaling_down_loses_no_request", mesh::scaling_down_loses_no_request),
     ("tasks_talk_over_an_overlay", overlay::tasks_talk_over_an_overlay),
     ("tasks_reach_a_vip", overlay::tasks_reach_a_vip),
+    ("a_vip_is_reached_from_every_node_and_by_itself", vip::is_reached_from_everywhere),
+    ("a_vip_without_backends_refuses_at_once", vip::without_backends_refuses_at_once),
+    ("a_service_may_be_on_several_networks", vip::on_several_networks),
+    ("a_dnsrr_service_has_no_vip", vip::a_dnsrr_service_has_none),
+    ("udp_moves_to_a_living_backend", vip::udp_moves_to_a_living_backend),
+    ("connections_outlive_changes_around_them", vip::connections_outlive_changes),
+    ("a_rolling_update_loses_no_request", vip::a_rolling_update_loses_no_request),
     ("foreign_tunnel_packets_are_counted", guard::foreign_tunnel_packets_are_counted),
     ("a_task_can_only_speak_for_itself", guard::a_task_can_only_speak_for_itself),
     ("rogue_frames_of_a_task_reach_nobody", guard::rogue_frames_of_a_task_reach_nobody),

@@ -3,7 +3,7 @@
 use crate::lab::{Lab, assert_contains, wait_for};
 
 /// Runs a shell line in the container of a service's task on a node.
-fn inside(lab: &Lab, node: &str, service: &str, line: &str) -> String {
+pub(crate) fn inside(lab: &Lab, node: &str, service: &str, line: &str) -> String {
     let filter = format!("label=com.docker.swarm.service.name={service}");
     let id = lab.lab_ok(&["engine", node, "--", "ps", "-q", "--filter", &filter]);
     lab.lab(&["engine", node, "--", "exec", id.trim(), "sh", "-c", line]).text()
@@ -18,7 +18,7 @@ fn pair(lab: &Lab) {
     ));
 }
 
-fn address_of(lab: &Lab, service: &str) -> String {
+pub(crate) fn address_of(lab: &Lab, service: &str) -> String {
     let task = lab.docker(&format!("service ps -q --filter desired-state=running {service}"));
     let format = "{{(index (index .NetworksAttachments 0).Addresses 0)}}";
     let inspect =
