@@ -42,6 +42,8 @@ pub struct Inputs {
     pub numbers: Numbers,
     /// True if there is a cgroup2 for socket load balancing.
     pub has_cgroup2: bool,
+    /// The ways to the other nodes, by their address.
+    pub ways: BTreeMap<Ipv4Addr, Way>,
 }
 
 impl Inputs {
@@ -90,6 +92,22 @@ impl Inputs {
 
     pub fn data_path_port(&self) -> u16 {
         data_path_port(&self.view)
+    }
+
+    /// Returns the MTU of attachments without one of their own.
+    pub fn attachment_mtu(&self) -> u32 {
+        let ways: Vec<_> = self.ways.values().copied().collect();
+        overlay_mtu(&ways, self.uplink(), &self.snapshot.links)
+    }
+
+    /// Returns the longest packet that the tunnel to a node carries in one piece.
+    pub fn tunnel_mtu(&self, peer: Ipv4Addr) -> u32 {
+        let way: Vec<_> = self.ways.get(&peer).copied().into_iter().collect();
+        overlay_mtu(&way, self.uplink(), &self.snapshot.links)
+    }
+
+    fn uplink(&self) -> Option<&Link> {
+        self.snapshot.holder_of(self.node_addr()?)
     }
 
     /// Returns a node's index in the maps: 0 for this node.

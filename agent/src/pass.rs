@@ -176,12 +176,13 @@ impl Passes {
         let plane = self.loaded().await?;
         let kernel = Kernel::read(&self.netlink, &plane).await.map_err(|e| chain(&e))?;
         let mut inputs = self.inputs(told, &kernel);
+        self.underlay.follow(&self.netlink, &inputs).await;
+        inputs.ways = self.underlay.ways().clone();
         self.numbers.assign(&kernel, &inputs.wanted()).map_err(|e| chain(&e))?;
         inputs.numbers = self.numbers.read();
         let plans = Plans::make(&inputs, &kernel, &self.placeholders).map_err(|e| chain(&e))?;
         self.tell_firewall(&inputs);
-        let mtu = self.underlay.mtu(&self.netlink, &inputs).await;
-        self.mtu.send_replace(mtu);
+        self.mtu.send_replace(inputs.attachment_mtu());
         let plans = if told.complete { plans } else { plans.without_removals() };
         if plans.is_empty() {
             if told.complete {
@@ -216,6 +217,7 @@ impl Passes {
             host_cookie: self.host_cookie,
             numbers: self.numbers.read(),
             has_cgroup2: self.cgroup.is_some(),
+            ways: self.underlay.ways().clone(),
         }
     }
 

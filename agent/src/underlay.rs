@@ -1,13 +1,14 @@
 //! What the underlay carries: follows the routes to the other nodes.
 //!
 //! Owns: the questions to the kernel, and how often they are asked. Does not own: what follows from
-//! the answers (`inputs::overlay_mtu`), who uses it (the plugin, for attachments made from then on).
+//! the answers (`inputs::overlay_mtu`), who uses them (the plugin, for attachments made from then on;
+//! `overlay`, to tell tasks how long a packet to a node may be).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::inputs::{Inputs, overlay_mtu};
+use crate::inputs::Inputs;
 use crate::netlink::Netlink;
 use crate::netlink::route::Way;
 
@@ -20,12 +21,17 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 pub struct Underlay {
     peers: BTreeSet<Ipv4Addr>,
     asked: Option<Instant>,
-    ways: Vec<Way>,
+    ways: BTreeMap<Ipv4Addr, Way>,
 }
 
 impl Underlay {
-    /// Returns the MTU of attachments that are made now.
-    pub async fn mtu(&mut self, netlink: &Netlink, inputs: &Inputs) -> u32 {
+    /// Returns the ways to the other nodes, as last seen.
+    pub const fn ways(&self) -> &BTreeMap<Ipv4Addr, Way> {
+        &self.ways
+    }
+
+    /// Looks at the ways again if the nodes have changed or some time has passed.
+    pub async fn follow(&mut self, netlink: &Netlink, inputs: &Inputs) {
         let others = inputs.peers().filter(|peer| peer.node_id != inputs.node_id);
         let peers: BTreeSet<_> = others.map(|peer| peer.addr).collect();
         let fresh = self.asked.is_some_and(|at| at.elapsed() < ASK_EVERY);
@@ -34,18 +40,15 @@ impl Underlay {
             self.peers = peers;
             self.asked = Some(Instant::now());
         }
-        let links = &inputs.snapshot.links;
-        let uplink = inputs.node_addr().and_then(|addr| inputs.snapshot.holder_of(addr));
-        overlay_mtu(&self.ways, uplink, links)
     }
 }
 
 /// A node without a route does not decide: nothing can be sent to it anyway.
-async fn ways(netlink: &Netlink, peers: &BTreeSet<Ipv4Addr>) -> Vec<Way> {
-    let mut ways = Vec::new();
+async fn ways(netlink: &Netlink, peers: &BTreeSet<Ipv4Addr>) -> BTreeMap<Ipv4Addr, Way> {
+    let mut ways = BTreeMap::new();
     for peer in peers {
         match netlink.way_to(*peer).await {
-            Ok(way) => ways.extend(way),
+            Ok(way) => ways.extend(way.map(|way| (*peer, way))),
             Err(error) => tracing::debug!(%error, %peer, "no route to a node"),
         }
     }

@@ -161,6 +161,7 @@ enum drop_reason {
 	DROP_RESOLVER_ONLY = 35,
 	DROP_ASKER_GONE = 36,
 	DROP_PROBE = 37,
+	COUNT_OUTER_FRAG = 38, /* not dropped: travels as fragments of the outer packet */
 };
 
 /* What a program did with a frame; only recorded by test builds of the object (swn_test). */
@@ -227,6 +228,7 @@ struct node {
 	__be32 addr; /* outer address to send to */
 	__be32 src;  /* own outer address, 0 = chosen by route */
 	__u32 flags;
+	__u32 mtu;   /* longest IP packet the tunnel there carries in one piece; 0 = unknown */
 };
 
 struct vni {
@@ -446,7 +448,8 @@ struct test_in {
 };
 
 struct test_out {
-	__u32 action; /* enum test_action */
+	__u64 reasons; /* bit n: counted as drop reason n */
+	__u32 action;  /* enum test_action */
 	__u32 ifindex;
 	__u32 vni;
 	__be32 remote;
@@ -458,7 +461,7 @@ SWN_SIZE(iface, 24);
 SWN_SIZE(ep_key, 8);
 SWN_SIZE(ep, 36);
 SWN_SIZE(peer, 8);
-SWN_SIZE(node, 12);
+SWN_SIZE(node, 16);
 SWN_SIZE(vni, 4);
 SWN_SIZE(svc, 64);
 SWN_SIZE(be, 32);

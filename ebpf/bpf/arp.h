@@ -54,7 +54,7 @@ static __noinline int answer_arp(struct __sk_buff *skb, struct arp *a, const __u
 	__builtin_memcpy(a->spa, a->tpa, 4);
 	__builtin_memcpy(a->tha, asker, 6);
 	__builtin_memcpy(a->tpa, asker_addr, 4);
-	if (bpf_skb_store_bytes(skb, L3, a, sizeof(*a), 0))
+	if (bpf_skb_store_bytes(skb, L3, a, sizeof(*a), BPF_F_RECOMPUTE_CSUM))
 		DROP(DROP_HELPER_FAILED);
 	return send_back(skb, asker, mac);
 }

@@ -61,6 +61,19 @@ static __noinline int set_flow_addr(struct __sk_buff *skb, struct pkt *p, __u32 
 	return set_addr(skb, L3, field, from, to);
 }
 
+/*
+ * A datagram without a sum has nothing that balances a new port, so the sum of the whole packet
+ * (CHECKSUM_COMPLETE) must follow.
+ */
+static __always_inline __u64 store_flag(struct __sk_buff *skb, const struct pkt *p, __u32 check)
+{
+	__u16 sum = 1;
+
+	if (p->proto == IPPROTO_UDP)
+		bpf_skb_load_bytes(skb, check, &sum, 2);
+	return sum ? 0 : BPF_F_RECOMPUTE_CSUM;
+}
+
 /* Sets the port at `field` (0 source, 2 destination). */
 static __noinline int set_flow_port(struct __sk_buff *skb, struct pkt *p, __u32 field, __be16 to)
 {
@@ -73,7 +86,7 @@ static __noinline int set_flow_port(struct __sk_buff *skb, struct pkt *p, __u32 
 		return DROP_CT_INVALID;
 	if (bpf_l4_csum_replace(skb, check, from, to, 2 | udp_flag(p)))
 		return DROP_HELPER_FAILED;
-	if (bpf_skb_store_bytes(skb, p->l4 + field, &to, 2, 0))
+	if (bpf_skb_store_bytes(skb, p->l4 + field, &to, 2, store_flag(skb, p, check)))
 		return DROP_HELPER_FAILED;
 	return 0;
 }

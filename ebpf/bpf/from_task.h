@@ -13,6 +13,7 @@ static __noinline int route_task(struct __sk_buff *skb, const struct iface *ifc,
 	struct ep_key k = { .vni = ifc->vni, .addr = p->odst };
 	struct ep *ep = bpf_map_lookup_elem(&eps, &k);
 	struct hop h = {};
+	__u32 limit;
 
 	if (!ep || ep->addr != k.addr)
 		DROP(DROP_NO_ENDPOINT);
@@ -29,6 +30,9 @@ static __noinline int route_task(struct __sk_buff *skb, const struct iface *ifc,
 	__builtin_memcpy(h.mac, ep->mac, 6);
 	if (h.node && ifc->flags & IFACE_ENCRYPTED)
 		DROP(DROP_ENCRYPT_REQUIRED);
+	limit = h.node ? tunnel_limit(skb, p, h.node, 1) : 0;
+	if (limit)
+		return refuse_too_big(skb, p, limit);
 	return to_overlay(skb, p, &h);
 }
 

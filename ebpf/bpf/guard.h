@@ -43,10 +43,14 @@ CHECKED_ONCE int count_drop(struct __sk_buff *skb, __u32 reason)
 {
 	struct counter *c = bpf_map_lookup_elem(&drops, &reason);
 
+	struct test_out *t = the_note();
+
 	if (c) {
 		c->packets += 1;
 		c->bytes += skb->len;
 	}
+	if (t)
+		t->reasons |= 1ull << (reason & 63);
 	sample(skb, reason);
 	return 0;
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 OR GPL-2.0 */
-/* icmp.h: packets we make ourselves: a TCP reset or "port unreachable" to the sender. */
+/* icmp.h: packets we make ourselves: a TCP reset, "port unreachable" or "too big" to the sender. */
 #ifndef SWN_ICMP_H
 #define SWN_ICMP_H
 
 #include "deliver.h"
 
-#define QUOTE 28 /* IP header and 8 bytes, what an ICMP error quotes */
+#define QUOTE_MIN 28 /* IP header and 8 bytes, what an ICMP error quotes */
+#define QUOTE_MAX 68 /* with as many IP options as there can be */
+
+enum { UNREACH_PORT = 3, UNREACH_FRAG_NEEDED = 4 };
 
 struct rst_packet {
 	struct iphdr ip;
@@ -15,7 +18,7 @@ struct rst_packet {
 struct unreach_packet {
 	struct iphdr ip;
 	struct icmp icmp;
-	__u8 quote[QUOTE];
+	__u8 quote[QUOTE_MAX];
 };
 
 static __always_inline __u16 fold(__u64 sum)
@@ -52,7 +55,10 @@ static __noinline int is_partial(struct __sk_buff *skb, __u32 check)
 	bpf_skb_load_bytes(skb, check, &before, 2);
 	bpf_l4_csum_replace(skb, check, 0, bpf_htons(1), 2);
 	bpf_skb_load_bytes(skb, check, &after, 2);
-	return before == after;
+	if (before == after)
+		return 1;
+	bpf_skb_store_bytes(skb, check, &before, 2, 0);
+	return 0;
 }
 
 /* Sum of the pseudo-header of a reset. */
@@ -62,6 +68,15 @@ static __always_inline __u64 pseudo_sum(const struct iphdr *ip)
 
 	sum += (ip->daddr & 0xffff) + (ip->daddr >> 16);
 	return sum + bpf_htons(IPPROTO_TCP) + bpf_htons(sizeof(struct tcphdr));
+}
+
+/* Puts a packet of ours in the place of the one received. */
+static __always_inline int replace_packet(struct __sk_buff *skb, const void *packet, __u32 len)
+{
+	if (bpf_skb_change_tail(skb, L3 + len, 0) ||
+	    bpf_skb_store_bytes(skb, L3, packet, len, BPF_F_RECOMPUTE_CSUM))
+		return DROP_HELPER_FAILED;
+	return 0;
 }
 
 /* Writes the reset that a closed port would send (RFC 9293, 3.10.7.1). */
@@ -92,51 +107,67 @@ static __noinline int make_rst(struct __sk_buff *skb, struct pkt *p)
 	else
 		r.tcp.check = ~fold(bpf_csum_diff(0, 0, (__be32 *)&r.tcp, sizeof(r.tcp), 0) +
 				    pseudo_sum(&r.ip));
-	if (bpf_skb_change_tail(skb, L3 + sizeof(r), 0) ||
-	    bpf_skb_store_bytes(skb, L3, &r, sizeof(r), 0))
-		return DROP_HELPER_FAILED;
-	return 0;
+	return replace_packet(skb, &r, sizeof(r));
 }
 
-/* Writes ICMP port unreachable about the packet. */
-static __noinline int make_unreach(struct __sk_buff *skb, struct pkt *p)
+/* Writes ICMP destination unreachable about the packet. */
+static __noinline int make_unreach(struct __sk_buff *skb, struct pkt *p, __u8 code, __u16 mtu)
 {
+	__u32 quote = p->ihl * 4 + 8;
 	struct unreach_packet u;
 
-	if (p->ihl != 5) /* what we quote would not end at the options */
+	__builtin_memset(&u, 0, sizeof(u));
+	if (quote < QUOTE_MIN || quote > QUOTE_MAX || bpf_skb_load_bytes(skb, L3, u.quote, quote))
 		return DROP_MALFORMED;
-	if (bpf_skb_load_bytes(skb, L3, u.quote, QUOTE))
-		return DROP_MALFORMED;
-	make_ip(&u.ip, p, IPPROTO_ICMP, sizeof(u));
-	__builtin_memset(&u.icmp, 0, sizeof(u.icmp));
+	make_ip(&u.ip, p, IPPROTO_ICMP, sizeof(u) - QUOTE_MAX + quote);
 	u.icmp.type = ICMP_UNREACH;
-	u.icmp.code = 3;
+	u.icmp.code = code;
+	u.icmp.seq = bpf_htons(mtu);
+	/* the unused end of the quote is zero and does not count */
 	u.icmp.check = ~fold(
 		bpf_csum_diff(0, 0, (__be32 *)&u.icmp, sizeof(u) - sizeof(u.ip), 0));
-	if (bpf_skb_change_tail(skb, L3 + sizeof(u), 0) ||
-	    bpf_skb_store_bytes(skb, L3, &u, sizeof(u), 0))
-		return DROP_HELPER_FAILED;
-	return 0;
+	return replace_packet(skb, &u, sizeof(u) - QUOTE_MAX + quote);
+}
+
+/* Whether an answer of ours may be made: never about ICMP errors, RST, later fragments, multicast. */
+static __always_inline int may_answer(const struct pkt *p)
+{
+	return !p->err && p->frag != FRAG_LATER && !(p->tcp & TCP_RST) &&
+	       !is_mcast_bcast(p->odst) && reply_allowed();
 }
 
 /*
- * Tells the sender at once that nobody answers, and counts the packet under `reason`. `reset`:
- * TCP gets RST; everything else gets ICMP port unreachable. Never about ICMP errors, RST, later
- * fragments or multicast.
+ * Tells the sender why its packet does not arrive, and counts it under `reason`. With `mtu`: how
+ * long it may be (RFC 1191). With `reset`: TCP gets RST. Else: ICMP port unreachable.
  */
-CHECKED_ONCE int refuse(struct __sk_buff *skb, struct pkt *p, __u32 reason, __u32 reset)
+CHECKED_ONCE int answer(struct __sk_buff *skb, struct pkt *p, __u32 reason, __u32 reset, __u32 mtu)
 {
 	struct ether eth;
 	int rc;
 
-	if (!p || p->err || p->frag == FRAG_LATER || (p->tcp & TCP_RST) || is_mcast_bcast(p->odst) ||
-	    !reply_allowed() || load_ether(skb, &eth))
+	if (!p || !may_answer(p) || load_ether(skb, &eth))
 		DROP(reason);
 	count_drop(skb, reason);
-	rc = reset && p->proto == IPPROTO_TCP ? make_rst(skb, p) : make_unreach(skb, p);
+	if (mtu)
+		rc = make_unreach(skb, p, UNREACH_FRAG_NEEDED, mtu);
+	else if (reset && p->proto == IPPROTO_TCP)
+		rc = make_rst(skb, p);
+	else
+		rc = make_unreach(skb, p, UNREACH_PORT, 0);
 	if (rc)
 		DROP(rc);
 	return send_back(skb, eth.src, eth.dst);
+}
+
+/* Nobody answers, and the sender learns it at once. */
+static __always_inline int refuse(struct __sk_buff *skb, struct pkt *p, __u32 reason, __u32 reset)
+{
+	return answer(skb, p, reason, reset, 0);
+}
+
+static __always_inline int refuse_too_big(struct __sk_buff *skb, struct pkt *p, __u32 mtu)
+{
+	return answer(skb, p, DROP_TOO_BIG, 0, mtu);
 }
 
 #endif /* SWN_ICMP_H */

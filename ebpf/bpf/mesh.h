@@ -227,6 +227,8 @@ CHECKED_ONCE int mesh_entry(struct __sk_buff *skb, struct pkt *p, const struct e
 	if (rc)
 		DROP(rc);
 	count_svc(skb, e->svc);
+	if (h.node) /* a client outside is not told: its packet arrives whole */
+		tunnel_limit(skb, p, h.node, 0);
 	rc = dec_ttl(skb, p);
 	if (!rc)
 		rc = apply(skb, p, &x);
@@ -272,8 +274,8 @@ CHECKED_ONCE int mesh_reply(struct __sk_buff *skb, struct pkt *p, const struct c
 CHECKED_ONCE int mesh_return(struct __sk_buff *skb, struct pkt *p, const struct ct_key *k,
 			     struct ct_val *v)
 {
+	__u32 entry_node, limit;
 	struct xlate x = {};
-	__u32 entry_node;
 	int rc;
 
 	if (!p || !k || !v)
@@ -283,6 +285,9 @@ CHECKED_ONCE int mesh_return(struct __sk_buff *skb, struct pkt *p, const struct 
 	x.daddr = v->caddr;
 	x.dport = v->cport;
 	entry_node = v->node;
+	limit = tunnel_limit(skb, p, entry_node, 1);
+	if (limit)
+		return refuse_too_big(skb, p, limit);
 	ct_update(k, v, p, 1);
 	rc = apply(skb, p, &x);
 	if (rc)

@@ -65,6 +65,7 @@ struct pkt {
 	__u8 frag;
 	__u8 ttl;
 	__u8 ihl;
+	__u8 df;             /* must not be fragmented */
 };
 
 static const __u8 vmac[6] = { 0x02, 0x73, 0x77, 0x6e, 0x00, 0x01 };
@@ -81,6 +82,14 @@ static __always_inline struct test_in *the_test(void)
 	__u32 zero = 0;
 
 	return bpf_map_lookup_elem(&test_in, &zero);
+}
+
+/* Where test builds record what happened to the frame. */
+static __always_inline struct test_out *the_note(void)
+{
+	__u32 zero = 0;
+
+	return swn_test ? bpf_map_lookup_elem(&test_out, &zero) : 0;
 }
 
 /* The device the frame came from. */
@@ -135,6 +144,7 @@ static __noinline int parse_ip(struct __sk_buff *skb, __u32 off, struct pkt *p)
 		return DROP_MALFORMED;
 	frag = bpf_ntohs(ip.frag_off);
 	p->frag = frag & 0x1fff ? FRAG_LATER : frag & 0x2000 ? FRAG_FIRST : FRAG_NONE;
+	p->df = !!(frag & 0x4000);
 	p->src = ip.saddr;
 	p->dst = ip.daddr;
 	p->id = ip.id;
@@ -149,17 +159,19 @@ static __noinline int parse_ip(struct __sk_buff *skb, __u32 off, struct pkt *p)
 	return 0;
 }
 
-/* Fills ports and TCP flags; returns the ICMP type or -1. */
+enum { NO_ICMP = -1, CUT_OFF = -2 };
+
+/* Fills ports and TCP flags; returns the ICMP type, NO_ICMP, or CUT_OFF if they are not there. */
 static __noinline int parse_ports(struct __sk_buff *skb, struct pkt *p)
 {
 	struct icmp icmp;
 	__be16 ports[2];
 
 	if (p->frag == FRAG_LATER)
-		return -1;
+		return NO_ICMP;
 	if (p->proto == IPPROTO_ICMP) {
 		if (bpf_skb_load_bytes(skb, p->l4, &icmp, sizeof(icmp)))
-			return -1;
+			return CUT_OFF;
 		if (icmp.type == ICMP_ECHO || icmp.type == ICMP_ECHOREPLY) {
 			p->sport = icmp.id;
 			p->dport = icmp.id;
@@ -167,14 +179,14 @@ static __noinline int parse_ports(struct __sk_buff *skb, struct pkt *p)
 		return icmp.type;
 	}
 	if (p->proto != IPPROTO_TCP && p->proto != IPPROTO_UDP && p->proto != IPPROTO_SCTP)
-		return -1;
+		return NO_ICMP;
 	if (bpf_skb_load_bytes(skb, p->l4, ports, sizeof(ports)))
-		return -1;
+		return CUT_OFF;
 	p->sport = ports[0];
 	p->dport = ports[1];
 	if (p->proto == IPPROTO_TCP)
 		bpf_skb_load_bytes(skb, p->l4 + 13, &p->tcp, 1);
-	return -1;
+	return NO_ICMP;
 }
 
 static __always_inline int is_icmp_error(int type)
@@ -186,10 +198,12 @@ static __always_inline int is_icmp_error(int type)
 static __noinline int parse_quoted(struct __sk_buff *skb, struct pkt *p)
 {
 	struct pkt in = {};
+	int type;
 
 	if (parse_ip(skb, p->l4 + sizeof(struct icmp), &in))
 		return DROP_ICMP_BAD_INNER;
-	if (is_icmp_error(parse_ports(skb, &in)) || in.frag == FRAG_LATER)
+	type = parse_ports(skb, &in);
+	if (type == CUT_OFF || is_icmp_error(type) || in.frag == FRAG_LATER)
 		return DROP_ICMP_BAD_INNER;
 	p->err = 1;
 	p->in3 = p->l4 + sizeof(struct icmp);
@@ -200,6 +214,33 @@ static __noinline int parse_quoted(struct __sk_buff *skb, struct pkt *p)
 	p->dport = in.sport;
 	p->proto = in.proto;
 	return 0;
+}
+
+/* Bytes of an L4 header that every packet but a later fragment has. */
+static __always_inline __u32 l4_head(__u8 proto)
+{
+	if (proto == IPPROTO_TCP)
+		return 20;
+	if (proto == IPPROTO_SCTP)
+		return 12;
+	return proto == IPPROTO_UDP || proto == IPPROTO_ICMP ? 8 : 0;
+}
+
+/*
+ * Whether the lengths fit the frame and each other. A first fragment that is too short for its L4
+ * header exists only to deceive filters. Segments of more than 64 KB have a length of 0.
+ */
+static __always_inline int is_whole(struct __sk_buff *skb, struct pkt *p)
+{
+	__u32 need = p->ihl * 4;
+
+	if (!p->len && skb->gso_size)
+		p->len = 0xffff;
+	else if (L3 + p->len > skb->len)
+		return 0;
+	if (p->frag != FRAG_LATER)
+		need += l4_head(p->proto);
+	return p->len >= need;
 }
 
 /* Parses the packet; returns 0 or a drop reason. */
@@ -213,6 +254,8 @@ CHECKED_ONCE int parse(struct __sk_buff *skb, struct pkt *p)
 	rc = parse_ip(skb, L3, p);
 	if (rc)
 		return rc;
+	if (!is_whole(skb, p))
+		return DROP_MALFORMED;
 	p->osrc = p->src;
 	p->odst = p->dst;
 	p->err = 0;

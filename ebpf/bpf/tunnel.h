@@ -8,11 +8,45 @@
 /* Test builds record what happened to the frame. */
 static __always_inline void note(__u32 action, __u32 ifindex, __u32 vni, __be32 remote)
 {
-	struct test_out out = { .action = action, .ifindex = ifindex, .vni = vni, .remote = remote };
-	__u32 zero = 0;
+	struct test_out *t = the_note();
 
-	if (swn_test)
-		bpf_map_update_elem(&test_out, &zero, &out, BPF_ANY);
+	if (t) {
+		t->action = action;
+		t->ifindex = ifindex;
+		t->vni = vni;
+		t->remote = remote;
+	}
+}
+
+/* Length of the packet, of its longest segment if the frame is a train of them. */
+static __always_inline __u32 packet_len(struct __sk_buff *skb, const struct pkt *p)
+{
+	__u32 head = p->ihl * 4 + l4_head(p->proto);
+	__u32 segment = *(volatile __u32 *)&skb->gso_size; /* read once: clang would keep ctx + offset */
+	__u8 doff = 0;
+
+	if (!segment)
+		return p->len;
+	if (p->proto == IPPROTO_TCP && !bpf_skb_load_bytes(skb, p->l4 + 12, &doff, 1))
+		head = p->ihl * 4 + (doff >> 4) * 4;
+	return head + segment;
+}
+
+/*
+ * Compares the packet with what the tunnel to a node carries in one piece. Returns 0 if it may go,
+ * else the MTU to tell its sender. `tell`: the sender can be told, if it asked to know (DF).
+ * Whoever is not told is served: the outer packet is fragmented, and counted here.
+ */
+CHECKED_ONCE __u32 tunnel_limit(struct __sk_buff *skb, const struct pkt *p, __u32 node_index, __u32 tell)
+{
+	struct node *n = bpf_map_lookup_elem(&nodes, &node_index);
+
+	if (!p || !n || !n->mtu || packet_len(skb, p) <= n->mtu)
+		return 0;
+	if (tell && p->df)
+		return n->mtu;
+	count_drop(skb, COUNT_OUTER_FRAG);
+	return 0;
 }
 
 /* Sends the frame to a node inside the network `vni`. */

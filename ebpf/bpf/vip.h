@@ -129,6 +129,7 @@ CHECKED_ONCE int vip_forward(struct __sk_buff *skb, const struct iface *ifc, str
 	struct xlate x = {};
 	struct ct_key k;
 	struct hop h = {};
+	__u32 limit;
 	int rc;
 
 	if (!ifc || !p)
@@ -148,6 +149,9 @@ CHECKED_ONCE int vip_forward(struct __sk_buff *skb, const struct iface *ifc, str
 		DROP(rc);
 	if (h.node && ifc->flags & IFACE_ENCRYPTED)
 		DROP(DROP_ENCRYPT_REQUIRED);
+	limit = h.node ? tunnel_limit(skb, p, h.node, 1) : 0;
+	if (limit)
+		return refuse_too_big(skb, p, limit);
 	mark_vip_flows(ifc->lidx);
 	count_svc(skb, index);
 	x.saddr = k.src;

@@ -104,6 +104,8 @@ abi_structs! {
         src: Be32,
         /// Zero.
         flags: u32,
+        /// Longest IP packet that the tunnel there carries in one piece; zero if unknown.
+        mtu: u32,
     }
     /// Value of map `vnis`; the key is the VNI.
     VniValue = "vni" {
@@ -429,6 +431,8 @@ abi_structs! {
     }
     /// Test builds only: what a program did with the frame.
     TestOut = "test_out" {
+        /// Bit n: the frame was counted under drop reason n.
+        reasons: u64,
         /// `ACT_*`.
         action: u32,
         /// Device.
@@ -486,7 +490,7 @@ abi_enums! {
         DROP_TTL_EXPIRED = 27, DROP_TOO_BIG = 28, DROP_HELPER_FAILED = 29,
         DROP_ICMP_BAD_INNER = 30, DROP_NOT_ALLOWED = 31, DROP_ENCRYPT_REQUIRED = 32,
         DROP_LOOPBACK_SRC = 33, DROP_CT_FLOOD = 34, DROP_RESOLVER_ONLY = 35,
-        DROP_ASKER_GONE = 36, DROP_PROBE = 37,
+        DROP_ASKER_GONE = 36, DROP_PROBE = 37, COUNT_OUTER_FRAG = 38,
     }
     "test_action" as u32 {
         ACT_NONE = 0, ACT_PEER = 1, ACT_EGRESS = 2, ACT_INGRESS = 3, ACT_NEIGH = 4,

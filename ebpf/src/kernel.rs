@@ -1,5 +1,6 @@
 //! The kernel's maps behind [`Backing`]: batches for hashes, shared memory for mmapable arrays.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -88,8 +89,19 @@ impl KernelMaps {
                 memory.write(self.offset(id, index, 1)?, value);
                 Ok(())
             }
-            _ => sys::map_update(self.fd(id), key, value).map_err(|e| failure(id, "update", e)),
+            _ => sys::map_update(self.fd(id), key, &self.for_every_cpu(id, value))
+                .map_err(|e| failure(id, "update", e)),
         }
+    }
+
+    /// A per-CPU element is written with one value for each CPU.
+    fn for_every_cpu<'a>(&self, id: MapId, value: &'a [u8]) -> Cow<'a, [u8]> {
+        if id.spec().kind != MapType::PercpuArray {
+            return Cow::Borrowed(value);
+        }
+        let mut one = value.to_vec();
+        one.resize(stride(id), 0);
+        Cow::Owned(one.repeat(self.cpus))
     }
 
     /// Writes a batch; what the kernel's batch call could not take is written one by one.

@@ -17,6 +17,8 @@ const MAP_GET_NEXT_KEY: u32 = 4;
 const OBJ_PIN: u32 = 6;
 const OBJ_GET: u32 = 7;
 const PROG_TEST_RUN: u32 = 10;
+/// `BPF_F_TEST_SKB_CHECKSUM_COMPLETE`, Linux 6.15.
+const TEST_RUN_CHECKSUM_COMPLETE: u32 = 4;
 const PROG_GET_FD_BY_ID: u32 = 13;
 const OBJ_GET_INFO: u32 = 15;
 const MAP_LOOKUP_BATCH: u32 = 24;
@@ -159,8 +161,16 @@ impl LinkInfo {
 pub(crate) struct ProgInfo {
     kind: u32,
     pub(crate) id: u32,
-    before_name: [u64; 7],
+    tag: u64,
+    jited_len: u32,
+    /// Bytes of BPF.
+    pub(crate) xlated_len: u32,
+    before_name: [u64; 5],
     name: [u8; 16],
+    after_name: [u64; 17],
+    /// Instructions that the verifier walked (Linux 5.16, else 0).
+    pub(crate) verified_insns: u32,
+    pad: u32,
 }
 
 impl ProgInfo {
@@ -316,7 +326,12 @@ pub(crate) fn link_info(link: BorrowedFd<'_>) -> io::Result<LinkInfo> {
 /// Returns what the kernel says about the program with an id.
 pub(crate) fn prog_info(id: u32) -> io::Result<ProgInfo> {
     let prog = new_fd(PROG_GET_FD_BY_ID, &mut ObjGetAttr { id, ..Default::default() })?;
-    info(prog.as_fd())
+    prog_fd_info(prog.as_fd())
+}
+
+/// What the kernel says about a program.
+pub(crate) fn prog_fd_info(prog: BorrowedFd<'_>) -> io::Result<ProgInfo> {
+    info(prog)
 }
 
 /// Attaches a program; `target` is an interface index or the descriptor of a cgroup.
@@ -355,9 +370,26 @@ pub(crate) struct TestRun {
     pub(crate) duration_ns: u32,
 }
 
-/// Runs a program `repeat` times over a frame.
-pub(crate) fn test_run(prog: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::Result<TestRun> {
+/// Size of `__sk_buff`, and where its `gso_size` is.
+const SKB_SIZE: usize = 192;
+const SKB_GSO_SIZE: usize = 176;
+
+/// How a program is run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct TestMode {
+    pub(crate) repeat: u32,
+    /// Length of the segments the frame is a train of; 0 for a single packet.
+    pub(crate) gso_size: u32,
+    /// The sum of the whole packet comes with the frame, as from a NIC that computes it; a program
+    /// that leaves it wrong makes the run fail with `EBADMSG`.
+    pub(crate) checksum_complete: bool,
+}
+
+/// Runs a program over a frame.
+pub(crate) fn test_run(prog: BorrowedFd<'_>, frame: &[u8], mode: TestMode) -> io::Result<TestRun> {
     let mut data = vec![0_u8; frame.len() + 256];
+    let mut skb = [0_u8; SKB_SIZE];
+    skb[SKB_GSO_SIZE..SKB_GSO_SIZE + 4].copy_from_slice(&mode.gso_size.to_ne_bytes());
     let size = |len: usize| u32::try_from(len).map_err(io::Error::other);
     let mut attr = TestAttr {
         prog_fd: raw(prog),
@@ -365,7 +397,10 @@ pub(crate) fn test_run(prog: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> io::R
         size_out: size(data.len())?,
         data_in: addr(frame),
         data_out: addr_mut(&mut data),
-        repeat,
+        ctx_in: addr(&skb),
+        ctx_size_in: size(SKB_SIZE)?,
+        repeat: mode.repeat,
+        flags: if mode.checksum_complete { TEST_RUN_CHECKSUM_COMPLETE } else { 0 },
         ..Default::default()
     };
     bpf(PROG_TEST_RUN, &mut attr)?;

@@ -16,11 +16,12 @@ pub fn desired(inputs: &Inputs) -> State {
     let Some(own) = inputs.node_addr() else { return state };
     state.device = Some(Device { port: inputs.data_path_port(), up: true, program: true });
     let src = Be32::new(own);
-    state.nodes.insert(0, Node { addr: src, src, flags: 0 });
+    state.nodes.insert(0, Node { addr: src, src, ..Node::default() });
     for peer in inputs.peers() {
         let Some(index) = inputs.numbers.nodes.get(&peer.node_id) else { continue };
         let addr = Be32::new(peer.addr);
-        state.nodes.insert(*index, Node { addr, src, flags: 0 });
+        let mtu = inputs.tunnel_mtu(peer.addr);
+        state.nodes.insert(*index, Node { addr, src, mtu, flags: 0 });
         state.peers.insert(addr, Peer { node: *index, flags: 0 });
     }
     for network in inputs.networks() {

@@ -68,7 +68,7 @@ pub struct Plugin {
     pub journal: Arc<JournalFile>,
     pub told: watch::Receiver<Option<Told>>,
     pub commands: mpsc::Sender<Command>,
-    /// MTU of attachments without one of their own; follows the uplink.
+    /// MTU of attachments without one of their own; follows the routes to other nodes.
     pub mtu: watch::Receiver<u32>,
 }
 

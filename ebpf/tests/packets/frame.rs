@@ -1,8 +1,11 @@
 //! Frames as text, both ways: `tcp 10.0.1.3:4000 > 10.0.1.4:80 S ttl=64`.
 //!
-//! Rendering verifies every checksum and says `BAD-…-SUM` where one is wrong. Options when
-//! building: `ttl=`, `len=` (payload), `id=` (IP id, and echo identifier), `frag=first|later`,
-//! `opts` (4 bytes of IP options). An ICMP error quotes a packet: `unreach A > B about (tcp …)`.
+//! Rendering verifies every checksum by recomputing it and says `BAD-…-SUM` where one is wrong.
+//! Options when building: `ttl=`, `len=` (payload), `id=` (IP id, and echo identifier), `df`,
+//! `frag=first|later|last|overlap`, `opts` and `opts=N` (words of IP options), `mtu=` (of needfrag),
+//! `cut=N` (the frame ends N bytes after the Ethernet header), `iplen=N` (the total length it
+//! claims), `badsum`, `badipsum`, `zerosum`. An ICMP error quotes a packet:
+//! `unreach A > B about (tcp …)`.
 
 use std::net::Ipv4Addr;
 
@@ -27,25 +30,43 @@ fn pseudo(src: [u8; 4], dst: [u8; 4], proto: u8, len: usize) -> Vec<u8> {
     [&src[..], &dst[..], &[0, proto], &len].concat()
 }
 
+#[derive(Default)]
 struct Options {
     ttl: u8,
     len: usize,
     id: u16,
     flags: u8,
     fragment: u16,
-    ip_options: bool,
+    option_words: usize,
+    mtu: u16,
+    cut: Option<usize>,
+    total: Option<u16>,
+    bad_sum: bool,
+    bad_ip_sum: bool,
+    zero_sum: bool,
 }
 
 fn options(tokens: &[&str]) -> Options {
-    let mut o = Options { ttl: 64, len: 4, id: 7, flags: 0, fragment: 0, ip_options: false };
+    let mut o = Options { ttl: 64, len: 4, id: 7, ..Options::default() };
     for token in tokens {
         match token.split_once('=') {
             Some(("ttl", v)) => o.ttl = v.parse().unwrap(),
             Some(("len", v)) => o.len = v.parse().unwrap(),
             Some(("id", v)) => o.id = v.parse().unwrap(),
-            Some(("frag", "first")) => o.fragment = 0x2000,
-            Some(("frag", "later")) => o.fragment = 0x0010,
-            None if *token == "opts" => o.ip_options = true,
+            Some(("mtu", v)) => o.mtu = v.parse().unwrap(),
+            Some(("opts", v)) => o.option_words = v.parse().unwrap(),
+            Some(("cut", v)) => o.cut = Some(v.parse().unwrap()),
+            Some(("iplen", v)) => o.total = Some(v.parse().unwrap()),
+            // offsets in units of 8 bytes, beside "more fragments"
+            Some(("frag", "first")) => o.fragment |= 0x2000,
+            Some(("frag", "later")) => o.fragment |= 0x2010,
+            Some(("frag", "last")) => o.fragment |= 0x0020,
+            Some(("frag", "overlap")) => o.fragment |= 0x2001,
+            None if *token == "df" => o.fragment |= 0x4000,
+            None if *token == "opts" => o.option_words = 1,
+            None if *token == "badsum" => o.bad_sum = true,
+            None if *token == "badipsum" => o.bad_ip_sum = true,
+            None if *token == "zerosum" => o.zero_sum = true,
             None => o.flags = token.bytes().fold(0, |f, b| f | flag(b)),
             other => panic!("unknown option {other:?}"),
         }
@@ -76,7 +97,7 @@ pub(crate) fn frame(text: &str, src: [u8; 6], dst: [u8; 6]) -> Vec<u8> {
     let (ethertype, body) = match kind {
         "arp" => (0x0806_u16, arp(rest)),
         "ethertype" => (u16::from_str_radix(rest, 16).unwrap(), vec![0; 60]),
-        // 40 times this byte: 44 has a header too short, 65 the wrong version
+        // 40 times this byte: 44 has a header too short, 65 the wrong version, 45 an impossible length
         "garbage" => (0x0800, vec![u8::from_str_radix(rest, 16).unwrap(); 40]),
         _ => (0x0800, packet(text)),
     };
@@ -126,20 +147,24 @@ pub(crate) fn packet(text: &str) -> Vec<u8> {
                 _ => (11, 0),
             };
             let quoted = packet(about.expect("an ICMP error quotes a packet"));
-            let quoted = &quoted[..quoted.len().min(28)];
-            (1, [&[kind, code, 0, 0, 0, 0, 0, 0], quoted].concat(), Some(2))
+            let quoted = &quoted[..quoted.len().min(usize::from(quoted[0] & 15) * 4 + 8)];
+            let mtu = o.mtu.to_be_bytes();
+            (1, [&[kind, code, 0, 0, 0, 0][..], &mtu, quoted].concat(), Some(2))
         }
         other => panic!("unknown kind of packet {other}"),
     };
     if o.fragment & 0x1fff != 0 {
-        l4 = vec![0xee; 16];
+        l4 = vec![0xee; o.len.max(16)];
     } else if let Some(at) = sum_at {
         let head = if proto == 1 { Vec::new() } else { pseudo(src, dst, proto, l4.len()) };
-        let sum = checksum(&[&head, &l4]);
+        let sum = if o.zero_sum { 0 } else { checksum(&[&head, &l4]) ^ u16::from(o.bad_sum) };
+        // for UDP zero means "no sum"
+        let sum = if sum == 0 && proto == 17 && !o.zero_sum { 0xffff } else { sum };
         l4[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
-    let extra: &[u8] = if o.ip_options { &[1, 1, 1, 0] } else { &[] };
-    ip_packet(&o, proto, src, dst, extra, &l4)
+    let mut out = ip_packet(&o, proto, src, dst, &[1, 1, 1, 0].repeat(o.option_words), &l4);
+    out.truncate(o.cut.unwrap_or(usize::MAX));
+    out
 }
 
 fn ip_packet(
@@ -150,12 +175,12 @@ fn ip_packet(
     extra: &[u8],
     l4: &[u8],
 ) -> Vec<u8> {
-    let total = ((20 + extra.len() + l4.len()) as u16).to_be_bytes();
+    let total = o.total.unwrap_or((20 + extra.len() + l4.len()) as u16).to_be_bytes();
     let (id, fragment) = (o.id.to_be_bytes(), o.fragment.to_be_bytes());
     let first = 0x45 + (extra.len() / 4) as u8;
     let head = [&[first, 0][..], &total, &id, &fragment, &[o.ttl, proto, 0, 0], &src, &dst];
     let mut head = [&head.concat()[..], extra].concat();
-    let sum = checksum(&[&head]);
+    let sum = checksum(&[&head]) ^ u16::from(o.bad_ip_sum);
     head[10..12].copy_from_slice(&sum.to_be_bytes());
     [&head[..], l4].concat()
 }
@@ -198,8 +223,12 @@ fn packet_text(p: &[u8], whole: bool) -> String {
         1 => icmp_text(&src.to_string(), &dst.to_string(), l4),
         other => format!("proto{other} {src} > {dst}"),
     };
-    if whole && fragment & 0x3fff == 0 && !l4_sum_is_right(p, l4) {
+    // of a first fragment the builder sums what is there, so that its delta is verified too
+    if whole && fragment & 0x1fff == 0 && !l4_sum_is_right(p, l4) {
         notes.push("BAD-L4-SUM".to_owned());
+    }
+    if whole && p[9] == 17 && fragment & 0x1fff == 0 && l4[6..8] == [0, 0] {
+        notes.push("zerosum".to_owned());
     }
     let ttl = if whole && p[8] != 64 { format!(" ttl={}", p[8]) } else { String::new() };
     format!("{}{ttl}{}", body.trim_end(), notes.iter().map(|n| format!(" {n}")).collect::<String>())
@@ -223,7 +252,9 @@ fn icmp_text(src: &str, dst: &str, l4: &[u8]) -> String {
                 (3, _) => "unreach",
                 _ => "exceeded",
             };
-            format!("{name} {src} > {dst} about ({})", packet_text(&l4[8..], false))
+            let mtu = u16::from_be_bytes([l4[6], l4[7]]);
+            let mtu = if mtu == 0 { String::new() } else { format!(" mtu={mtu}") };
+            format!("{name} {src} > {dst}{mtu} about ({})", packet_text(&l4[8..], false))
         }
     }
 }
@@ -236,4 +267,31 @@ fn l4_sum_is_right(p: &[u8], l4: &[u8]) -> bool {
         1 => checksum(&[l4]) == 0,
         _ => true,
     }
+}
+
+/// The frame without what a rewrite may change: MACs, TTL, addresses, ports and their checksums,
+/// also those that an ICMP error quotes. Two frames that differ in nothing else are equal here.
+pub(crate) fn fixed_part(frame: &[u8]) -> Vec<u8> {
+    let mut out = frame.to_vec();
+    let mut blank = |range: std::ops::Range<usize>| {
+        let len = out.len();
+        out[range.start.min(len)..range.end.min(len)].fill(0);
+    };
+    let l4 = IP + usize::from(frame[IP] & 15) * 4;
+    let later = u16::from_be_bytes([frame[IP + 6], frame[IP + 7]]) & 0x1fff != 0;
+    blank(0..12);
+    blank(IP + 8..IP + 9);
+    blank(IP + 10..IP + 20);
+    match frame[IP + 9] {
+        _ if later => {}
+        6 => [l4..l4 + 4, l4 + 16..l4 + 18].into_iter().for_each(blank),
+        17 => [l4..l4 + 4, l4 + 6..l4 + 8].into_iter().for_each(blank),
+        1 if matches!(frame[l4], 3 | 11 | 12) => {
+            let inner = l4 + 8;
+            let ports = inner + usize::from(frame[inner] & 15) * 4;
+            [l4 + 2..l4 + 4, inner + 10..inner + 20, ports..ports + 4].into_iter().for_each(blank);
+        }
+        _ => {}
+    }
+    out
 }

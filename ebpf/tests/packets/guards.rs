@@ -2,7 +2,6 @@
 
 use swarmnet_ebpf::abi::*;
 use swarmnet_ebpf::map::*;
-use swarmnet_ebpf::program::Hook;
 
 use crate::world::{OTHER, OVERLAY, T, TG, World, ip};
 
@@ -31,7 +30,7 @@ fn what_an_overlay_does_not_carry_is_dropped() {
         tg: ethertype 8100 => drop VLAN
         t: garbage 44 => drop MALFORMED
         t: garbage 65 => drop MALFORMED
-        t: garbage 45 => drop SPOOF_IP
+        t: garbage 45 => drop MALFORMED
         t: udp 10.0.1.3:1 > 224.0.0.1:2 => drop MCAST_BCAST
         t: udp 10.0.1.3:1 > 255.255.255.255:2 => drop MCAST_BCAST
         t: udp 10.0.1.3:1 > 10.0.1.255:2 => drop MCAST_BCAST
@@ -181,15 +180,4 @@ fn traffic_is_counted_per_attachment() {
     let (sent, received) = (world.maps.ep_stat(1).unwrap(), world.maps.ep_stat(2).unwrap());
     assert_eq!((sent.tx_packets, sent.tx_bytes, sent.rx_packets), (1, 100, 0));
     assert_eq!((received.rx_packets, received.rx_bytes, received.tx_packets), (1, 100, 0));
-}
-
-#[test]
-fn a_program_run_costs_little() {
-    let world = World::new();
-    let (hook, input, src, dst) = world.place("t");
-    let frame = crate::frame::frame("tcp 10.0.1.3:4000 > 10.0.1.4:80 A len=1000", src, dst);
-    assert_eq!(hook, Hook::Task);
-    let run = world.plane.test_run(hook, input, &frame, 100_000).unwrap();
-    println!("from_task, walk A: {} ns per packet", run.duration_ns);
-    assert!(run.duration_ns < 5_000, "{} ns", run.duration_ns);
 }

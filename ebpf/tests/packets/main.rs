@@ -4,11 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 #![expect(clippy::cast_possible_truncation, reason = "lengths of test packets")]
 
+mod budget;
+mod checksums;
+mod fragments;
 mod frame;
 mod guards;
+mod malformed;
 mod mesh;
+mod mtu;
 mod overlay;
 mod probe;
 mod resolver;
+mod step;
 mod vip;
 mod world;

@@ -2,7 +2,7 @@
 
 use swarmnet_ebpf::abi::*;
 use swarmnet_ebpf::map::*;
-use swarmnet_ebpf::testing::Outcome;
+use swarmnet_ebpf::testing::{Arrival, Outcome};
 
 use crate::world::World;
 
@@ -17,12 +17,14 @@ fn frame(kind: u8, nonce: u64, len: usize) -> Vec<u8> {
 
 fn from(world: &World, node: &str, frame: &[u8]) -> Outcome {
     let (hook, input, _, _) = world.place(&format!("net {node} {VNI_PROBE}"));
-    world.plane.test_run(hook, input, frame, 1).unwrap()
+    let arrival = Arrival { frame: frame.to_vec(), input, gso_size: 0 };
+    world.plane.runner(hook, false).unwrap().run(&arrival).unwrap()
 }
 
 fn dropped(world: &World, node: &str, frame: &[u8]) -> String {
     let (hook, input, _, _) = world.place(&format!("net {node} {VNI_PROBE}"));
-    world.run(hook, input, frame)
+    let arrival = Arrival { frame: frame.to_vec(), input, gso_size: 0 };
+    world.run(&world.plane.runner(hook, false).unwrap(), arrival)
 }
 
 #[test]

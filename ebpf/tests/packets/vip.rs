@@ -20,12 +20,14 @@ fn a_vip_leads_to_a_local_backend_and_the_reply_comes_from_the_vip() {
         b: reply 10.0.1.4 > 10.0.1.3 id=9 => peer t: reply 10.0.1.2 > 10.0.1.3 id=9
         t: sctp 10.0.1.3:5 > 10.0.1.2:6 => peer b: sctp 10.0.1.3:5 > 10.0.1.4:6
         b: sctp 10.0.1.4:6 > 10.0.1.3:5 => peer t: sctp 10.0.1.2:6 > 10.0.1.3:5
+        t: proto47 10.0.1.3 > 10.0.1.2 => peer b: proto47 10.0.1.3 > 10.0.1.4
+        b: proto47 10.0.1.4 > 10.0.1.3 => peer t: proto47 10.0.1.2 > 10.0.1.3
         # a direct flow beside it stays direct
         b: udp 10.0.1.4:9 > 10.0.1.3:9 => peer t: udp 10.0.1.4:9 > 10.0.1.3:9
         ",
     );
     let stat = world.maps.svc_stat(VIP_SVC).unwrap();
-    assert_eq!((stat.flows, stat.packets, stat.refused), (4, 5, 0));
+    assert_eq!((stat.flows, stat.packets, stat.refused), (5, 6, 0));
 }
 
 #[test]
@@ -50,7 +52,7 @@ fn a_vip_without_backends_refuses_at_once() {
         t: tcp 10.0.1.3:4000 > 10.0.1.2:80 S len=0 => out t [VIP_NO_BACKEND]: unreach 10.0.1.2 > 10.0.1.3 about (tcp 10.0.1.3:4000 > 10.0.1.2:80)
         t: udp 10.0.1.3:4000 > 10.0.1.2:80 => out t [VIP_NO_BACKEND]: unreach 10.0.1.2 > 10.0.1.3 about (udp 10.0.1.3:4000 > 10.0.1.2:80)
         t: echo 10.0.1.3 > 10.0.1.2 id=5 => out t [VIP_NO_BACKEND]: unreach 10.0.1.2 > 10.0.1.3 about (echo 10.0.1.3 > 10.0.1.2 id=5)
-        t: udp 10.0.1.3:4000 > 10.0.1.2:80 opts => drop MALFORMED+VIP_NO_BACKEND
+        t: udp 10.0.1.3:4000 > 10.0.1.2:80 opts => out t [VIP_NO_BACKEND]: unreach 10.0.1.2 > 10.0.1.3 about (udp 10.0.1.3:4000 > 10.0.1.2:80)
         ",
     );
     assert_eq!(world.maps.svc_stat(VIP_SVC).unwrap().refused, 4);

@@ -1,10 +1,5 @@
-//! A node with everything in its maps, and a runner for steps written as text.
-//!
-//! A step is `where: frame => result`. Where: `t b` (tasks on overlay 4096), `t2` (the same
-//! address on overlay 4097), `tg bg` (their gateways), `up` (uplink), `host` (swn-hostp),
-//! `net NODE VNI` (the tunnel). Result: `pass`, `drop REASON`, `peer t: …`, `node 1 vni 4096: …`,
-//! `out up: …`, `neigh up: …`, `host: …`; `[REASON]` follows the place if the original counts as
-//! dropped (a refusal).
+//! A node with everything in its maps: tasks `t b` on overlay 4096, `t2` with the same address on
+//! overlay 4097, their gateways `tg bg`, an uplink, two other nodes, a VIP and a published port.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,11 +8,8 @@ use std::path::Path;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use swarmnet_ebpf::abi::*;
-use swarmnet_ebpf::drops;
 use swarmnet_ebpf::map::*;
-use swarmnet_ebpf::program::{Dataplane, Hook, Options};
-
-use crate::frame;
+use swarmnet_ebpf::program::{Dataplane, Options};
 
 pub(crate) const T: u32 = 11;
 pub(crate) const B: u32 = 12;
@@ -32,9 +24,9 @@ pub(crate) const OVERLAY: u32 = 4096;
 pub(crate) const OTHER: u32 = 4097;
 pub(crate) const VIP_SVC: u32 = 1;
 pub(crate) const MESH_SVC: u32 = 2;
-const UP_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
-const HOST_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 6];
-const CLIENT_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x50];
+pub(crate) const UP_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
+pub(crate) const HOST_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 6];
+pub(crate) const CLIENT_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x50];
 
 pub(crate) struct World {
     pub plane: Dataplane,
@@ -237,124 +229,5 @@ impl World {
         self.maps.write_slots(200, backends).unwrap();
         let range = SlotRange { base: 200, count: backends.len() as u16, tag: 0 };
         self.maps.store_mg(MESH_SVC, range).unwrap();
-    }
-
-    /// Runs steps in order and compares each result.
-    pub(crate) fn check(&self, steps: &str) {
-        for line in steps.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            let (input, want) = line.split_once("=>").expect("a step has a =>");
-            let got = self.step(input.trim());
-            assert_eq!(got, want.trim(), "\nstep: {line}\nflows: {:#?}", self.flows());
-        }
-    }
-
-    pub(crate) fn flows(&self) -> BTreeMap<CtKey, CtValue> {
-        self.maps.entries::<Ct>().unwrap()
-    }
-
-    /// Runs one step and renders what happened.
-    pub(crate) fn step(&self, input: &str) -> String {
-        let (place, packet) = input.split_once(": ").expect("a step has a place");
-        let (hook, test_in, src, dst) = self.place(place);
-        self.run(hook, test_in, &frame::frame(packet, src, dst))
-    }
-
-    pub(crate) fn place(&self, place: &str) -> (Hook, TestIn, [u8; 6], [u8; 6]) {
-        let on = |ifindex| TestIn { ifindex, ..TestIn::default() };
-        let task = |addr: [u8; 4]| [2, 0x42, addr[0], addr[1], addr[2], addr[3]];
-        // test_run's device is lo, whose MAC is zero: only such frames are PACKET_HOST.
-        let me = [0; 6];
-        match place.split_whitespace().collect::<Vec<_>>()[..] {
-            ["t"] => (Hook::Task, on(T), task([10, 0, 1, 3]), [2; 6]),
-            ["b"] => (Hook::Task, on(B), task([10, 0, 1, 4]), [2; 6]),
-            ["t2"] => (Hook::Task, on(T2), task([10, 0, 1, 3]), [2; 6]),
-            ["tg"] => (Hook::Gateway, on(TG), task([172, 31, 0, 3]), VMAC),
-            ["bg"] => (Hook::Gateway, on(BG), task([172, 31, 0, 4]), VMAC),
-            ["up"] => (Hook::Uplink, on(UP), CLIENT_MAC, me),
-            ["up-other"] => (Hook::Uplink, on(UP), CLIENT_MAC, [8; 6]),
-            ["up-router"] => (Hook::Uplink, on(UP), [9; 6], me),
-            ["host"] => (Hook::HostPair, on(HOSTP), HOST_MAC, VMAC),
-            ["evil"] => (Hook::Task, on(T), [6; 6], [2; 6]),
-            ["evil-gw"] => (Hook::Gateway, on(TG), [6; 6], VMAC),
-            ["unknown"] => (Hook::Task, on(99), task([10, 0, 1, 3]), [2; 6]),
-            ["unknown-gw"] => (Hook::Gateway, on(99), task([10, 0, 1, 3]), [2; 6]),
-            ["net-nokey"] => (Hook::Tunnel, on(VX), VMAC, [2; 6]),
-            ["net", node, vni] => {
-                let remote = match node {
-                    "1" => ip("10.20.20.110"),
-                    "2" => ip("10.20.20.120"),
-                    other => ip(other),
-                };
-                let vni = vni.parse().unwrap();
-                (Hook::Tunnel, TestIn { ifindex: VX, has_key: 1, vni, remote }, VMAC, [2; 6])
-            }
-            _ => panic!("unknown place {place}"),
-        }
-    }
-
-    pub(crate) fn run(&self, hook: Hook, input: TestIn, frame: &[u8]) -> String {
-        let before = self.drop_counts();
-        let outcome = self.plane.test_run(hook, input, frame, 1).expect("test_run");
-        let after = self.drop_counts();
-        let counted: Vec<&str> = after
-            .iter()
-            .filter(|(name, count)| before.get(*name) != Some(count))
-            .map(|(name, _)| *name)
-            .collect();
-        let reason = counted.join("+");
-        match outcome.verdict {
-            // TC_ACT_OK on our own devices, TC_ACT_UNSPEC where others may listen
-            0 | u32::MAX if outcome.frame == frame && reason.is_empty() => "pass".to_owned(),
-            0 | u32::MAX => format!("pass CHANGED {reason}: {}", frame::text(&outcome.frame)),
-            2 => format!("drop {reason}"),
-            7 => self.redirect(&outcome.out, &outcome.frame, &reason),
-            other => format!("verdict {other}"),
-        }
-    }
-
-    fn redirect(&self, out: &TestOut, frame: &[u8], reason: &str) -> String {
-        let reason = if reason.is_empty() { String::new() } else { format!(" [{reason}]") };
-        let text = frame::text(frame);
-        let device = |ifindex| match ifindex {
-            T => "t",
-            B => "b",
-            T2 => "t2",
-            TG => "tg",
-            BG => "bg",
-            UP => "up",
-            HOSTP => "hostp",
-            _ => "?",
-        };
-        match out.action {
-            ACT_PEER => {
-                let mac = self.maps.get::<Ifaces>(&out.ifindex).unwrap().map(|i| i.mac);
-                assert_eq!(Some(&frame[..6]), mac.as_ref().map(|m| &m[..]), "destination MAC");
-                assert_eq!(frame[6..12], VMAC, "source MAC");
-                format!("peer {}{reason}: {text}", device(out.ifindex))
-            }
-            ACT_TUNNEL => {
-                assert_eq!(out.ifindex, VX);
-                let node = self.maps.get::<Peers>(&out.remote).unwrap().map_or(0, |p| p.node);
-                format!("node {node} vni {}{reason}: {text}", out.vni)
-            }
-            ACT_EGRESS => {
-                if out.ifindex == UP && reason.is_empty() {
-                    assert_eq!(frame[6..12], UP_MAC, "source MAC on the uplink");
-                    assert_ne!(frame[..6], UP_MAC, "destination MAC on the uplink");
-                }
-                format!("out {}{reason}: {text}", device(out.ifindex))
-            }
-            ACT_INGRESS => {
-                assert_eq!((out.ifindex, &frame[..6]), (HOST, &HOST_MAC[..]));
-                format!("host{reason}: {text}")
-            }
-            ACT_NEIGH => format!("neigh {}{reason}: {text}", device(out.ifindex)),
-            other => format!("redirect {other} nowhere"),
-        }
-    }
-
-    fn drop_counts(&self) -> BTreeMap<&'static str, u64> {
-        let counts = drops::counts(&self.maps).unwrap();
-        counts.into_iter().map(|d| (d.reason.name, d.count.packets)).collect()
     }
 }
