@@ -5,4 +5,6 @@
 
 pub mod harness {
     pub mod lab;
+    pub mod place;
+    pub mod probe;
 }

@@ -2,8 +2,9 @@
 //! Docker's own swarm mode, and for bulk also against the bare underlay.
 
 use swarmnet_tests::harness::lab::{Lab, address};
+use swarmnet_tests::harness::place::Place;
 
-use crate::path::{Load, Path, Place, interleave};
+use crate::path::{Load, Path, interleave};
 use crate::peers::{DockerSwarm, static_overlay};
 use crate::report::Row;
 

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use swarmnet_tests::harness::lab::Lab;
+use swarmnet_tests::harness::place::Place;
 
 use crate::figures::Samples;
 use crate::machine::cpus;
-use crate::probe::Probe;
 use crate::report::{Row, Unit};
 
 const PORT: &str = "7000";
@@ -45,50 +44,6 @@ impl Load {
     fn cpus(self) -> [String; 2] {
         let server = if self == Self::Bulk { cpus() - 1 } else { 0 };
         ["0".to_owned(), server.to_string()]
-    }
-}
-
-/// A network namespace of a host, by a path that host sees.
-#[derive(Clone)]
-pub(crate) struct Place<'a> {
-    pub(crate) lab: &'a Lab,
-    pub(crate) host: &'static str,
-    pub(crate) netns: String,
-}
-
-impl<'a> Place<'a> {
-    /// Returns the host itself.
-    pub(crate) fn host(lab: &'a Lab, host: &'static str) -> Self {
-        Self { lab, host, netns: "/proc/self/ns/net".to_owned() }
-    }
-
-    /// Returns the namespace of a container whose name begins so.
-    pub(crate) fn container(lab: &'a Lab, host: &'static str, name: &str) -> Self {
-        let filter = format!("name=^{name}");
-        let id = lab.lab_ok(&["engine", host, "--", "ps", "--quiet", "--filter", &filter]);
-        let format = "{{.State.Pid}}";
-        let words = ["engine", host, "--", "inspect", "--format", format, id.trim()];
-        let pid = lab.lab_ok(&words);
-        Self { lab, host, netns: format!("/proc/{}/ns/net", pid.trim()) }
-    }
-
-    /// Runs a shell line there; it must succeed.
-    pub(crate) fn sh(&self, line: &str) -> String {
-        let netns = format!("--net={}", self.netns);
-        self.lab.ok(self.host, &["nsenter", &netns, "sh", "-c", line])
-    }
-
-    /// Returns the first address of an interface.
-    pub(crate) fn address(&self, interface: &str) -> String {
-        let text = self.sh(&format!("ip -4 -brief addr show {interface}"));
-        let address = text.split_whitespace().nth(2).expect("the interface has an address");
-        address.split('/').next().expect("split gives one part").to_owned()
-    }
-
-    fn probe(&self, cpu: &str, words: &[&str]) -> Probe {
-        let netns = format!("--net={}", self.netns);
-        let prefix = ["nsenter", &netns, "taskset", "--cpu-list", cpu];
-        Probe::start_under(self.lab, self.host, &prefix, words)
     }
 }
 
@@ -134,12 +89,13 @@ impl<'a> Path<'a> {
 
     fn measure(&self, load: Load) -> (f64, f64) {
         let [client_cpu, server_cpu] = load.cpus();
-        let mut server = self.server.probe(&server_cpu, &["serve", PORT]);
+        let mut server = self.server.probe_on(&server_cpu, &["serve", PORT]);
         server.go();
         assert_eq!(server.line(), "serving", "{}: the server begins", self.name);
         let target = format!("{}:{PORT}", self.address);
         let length = LENGTH.as_millis().to_string();
-        let mut client = self.client.probe(&client_cpu, &["load", load.word(), &target, &length]);
+        let mut client =
+            self.client.probe_on(&client_cpu, &["load", load.word(), &target, &length]);
         client.go();
         let (finding, _) = client.finding();
         server.end();

@@ -2,8 +2,9 @@
 //! written by hand, and an overlay network of Docker's own swarm mode on engines of its own.
 
 use swarmnet_tests::harness::lab::{Lab, address};
+use swarmnet_tests::harness::place::Place;
 
-use crate::path::{Path, Place};
+use crate::path::Path;
 
 /// Network namespace of the hand-made overlay on its hosts.
 const STATIC_NETNS: &str = "bench-static";

@@ -1,16 +1,13 @@
 //! What looks from inside a host of the lab: this program again, started there as `probe …`.
-//!
-//! A probe prints `probing` when it is ready, waits for a line, looks, and prints a line with its
-//! finding. The one who started it takes the time at which that arrives.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader, Lines, Read, Write};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ChildStdout, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use swarmnet_tests::harness::lab::Lab;
+use swarmnet_tests::harness::probe::answer;
 
 use crate::{services, sockets};
 
@@ -23,65 +20,10 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 /// A probe that has found nothing gives up.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// A probe that is ready on a host, or looks.
-pub(crate) struct Probe {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-}
-
-impl Probe {
-    /// Starts a probe and returns when it is ready.
-    pub(crate) fn start(lab: &Lab, host: &str, words: &[&str]) -> Self {
-        Self::start_under(lab, host, &[], words)
-    }
-
-    /// Starts a probe under a command that becomes it, such as `nsenter` with its options.
-    pub(crate) fn start_under(lab: &Lab, host: &str, prefix: &[&str], words: &[&str]) -> Self {
-        let own = std::env::current_exe().unwrap();
-        let own = [own.to_str().unwrap(), "probe"];
-        let mut child = lab.spawn(host, &[prefix, &own, words].concat());
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = lines.next().map(Result::unwrap);
-        assert_eq!(first.as_deref(), Some("probing"), "the probe {words:?} on {host} begins");
-        Self { child, lines }
-    }
-
-    /// Lets the probe look.
-    pub(crate) fn go(&mut self) {
-        self.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
-    }
-
-    /// Returns the next line that the probe prints.
-    pub(crate) fn line(&mut self) -> String {
-        self.lines.next().expect("the probe is there").unwrap()
-    }
-
-    /// Ends a probe that works until its input ends.
-    pub(crate) fn end(mut self) {
-        drop(self.child.stdin.take());
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "a probe failed: {status}");
-    }
-
-    /// Waits for the finding; returns it and when it came.
-    pub(crate) fn finding(mut self) -> (String, Instant) {
-        let line = self.lines.next().map(Result::unwrap);
-        let at = Instant::now();
-        let output = self.child.wait_with_output().unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "a probe failed: {line:?} {error}");
-        (line.expect("a probe that succeeds prints its finding"), at)
-    }
-}
-
 /// Is the probe that the words describe.
 pub(crate) fn run(words: &[String]) -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    println!("probing");
-    if std::io::stdin().read_line(&mut String::new()).is_err() {
-        return ExitCode::FAILURE;
-    }
-    let finding = match words[..] {
+    answer(|| match words[..] {
         ["answers", wanted, ref entries @ ..] => answers(wanted.parse().unwrap(), entries),
         ["running", service, wanted] => running(service, wanted.parse().unwrap()),
         ["gaps", entry, millis] => gaps(entry, Duration::from_millis(millis.parse().unwrap())),
@@ -91,17 +33,7 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         }
         ["create", count, network] => services::create(count.parse().unwrap(), network),
         _ => Err("no such probe".to_owned()),
-    };
-    match finding {
-        Ok(finding) => {
-            println!("{finding}");
-            ExitCode::SUCCESS
-        }
-        Err(reason) => {
-            eprintln!("{reason}");
-            ExitCode::FAILURE
-        }
-    }
+    })
 }
 
 /// Waits until each entry (`host:port`) has answered with so many different host names.

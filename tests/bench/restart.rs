@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use swarmnet_tests::harness::lab::{Lab, wait_for};
+use swarmnet_tests::harness::probe::Probe;
 
 use crate::figures::Samples;
-use crate::probe::Probe;
 use crate::report::{Row, Unit};
 
 const ROUNDS: usize = 5;

@@ -14,9 +14,9 @@
 use std::time::{Duration, Instant};
 
 use swarmnet_tests::harness::lab::{HOSTS, Lab, wait_for};
+use swarmnet_tests::harness::probe::Probe;
 
 use crate::figures::Samples;
-use crate::probe::Probe;
 use crate::report::{Row, Unit};
 
 /// The first round warms up and is not counted.

@@ -2,12 +2,12 @@
 //! against an nftables map that does the same by DNAT over a bridge with VXLAN; then once more with
 //! ten thousand services on the network.
 
-use swarmnet_tests::harness::lab::{Lab, wait_for};
+use swarmnet_tests::harness::lab::{Lab, binaries, wait_for};
+use swarmnet_tests::harness::probe::Probe;
 
 use crate::overlay::tasks;
 use crate::path::{Load, Path, interleave};
 use crate::peers::static_overlay;
-use crate::probe::Probe;
 use crate::report::Row;
 
 const ROUNDS: usize = 11;
@@ -85,8 +85,9 @@ fn more_services(lab: &Lab) {
     probe.go();
     let (created, _) = probe.finding();
     assert_eq!(created, count);
+    let swarmnet = binaries().join("swarmnet").to_string_lossy().into_owned();
     wait_for("all VIPs on the client's node", || {
-        let lb = lab.on("node01", &["swarmnet", "debug", "lb", "-o", "json"]).stdout;
+        let lb = lab.on("node01", &[&swarmnet, "debug", "lb", "-o", "json"]).stdout;
         lb.matches("bench-vip-").count() >= SERVICES - 2
     });
 }

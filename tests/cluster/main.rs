@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that runs commands")]
 
 mod bad_input;
+mod churn;
 mod connectivity;
 mod egress;
 mod engine;
@@ -74,14 +75,18 @@ const CASES: &[Case] = &[
     ("debug_commands_name_what_they_show", observe::debug_commands),
     ("a_killed_daemon_loses_no_request", survive::a_killed_daemon_loses_no_request),
     ("a_restarted_manager_keeps_its_state", survive::a_restarted_manager_keeps_its_state),
+    ("no_answer_is_wrong_under_churn", churn::every_answer_is_right),
     ("leaving_removes_everything", form::leaving_removes_everything),
     ("the_mesh_works_on_clsact", fallback::the_mesh_works_on_clsact),
 ];
 
 fn main() -> ExitCode {
+    // This program starts itself inside hosts and tasks of the lab, to look and to send from there.
     let own: Vec<String> = std::env::args().skip(1).collect();
-    if own.first().is_some_and(|word| word == frames::VERB) {
-        return frames::send_all(&own[1..]);
+    match own.split_first() {
+        Some((first, rest)) if first == frames::VERB => return frames::send_all(rest),
+        Some((first, rest)) if first == "probe" => return churn::probe(rest),
+        _ => {}
     }
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted =
