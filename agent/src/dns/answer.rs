@@ -121,3 +121,7 @@ fn rotated(addresses: &[Ipv4Addr], turn: u32) -> impl Iterator<Item = Ipv4Addr> 
     let first = (turn as usize).checked_rem(addresses.len()).unwrap_or_default();
     addresses[first..].iter().chain(&addresses[..first]).copied()
 }
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;

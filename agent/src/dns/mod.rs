@@ -15,6 +15,8 @@
 
 pub mod answer;
 pub mod counters;
+#[cfg(test)]
+mod fixture;
 mod forward;
 mod gate;
 pub mod message;
@@ -119,3 +121,6 @@ impl Resolver {
         &self.server.counters
     }
 }
+
+#[cfg(test)]
+mod server_tests;

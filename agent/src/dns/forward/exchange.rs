@@ -146,3 +146,12 @@ fn accept(question: &Question, id: u16, bytes: &[u8]) -> Accepted {
     }
     Accepted::Reply(Box::new(Found { size: bytes.len(), message, at: Instant::now() }))
 }
+
+/// What would be taken as the reply.
+#[cfg(test)]
+pub(super) fn accepted(question: &Question, id: u16, bytes: &[u8]) -> Option<Found> {
+    match accept(question, id, bytes) {
+        Accepted::Reply(found) => Some(*found),
+        Accepted::Unreadable | Accepted::Foreign => None,
+    }
+}

@@ -158,3 +158,6 @@ impl State {
 pub(super) fn random_id() -> u16 {
     Message::query().metadata.id
 }
+
+#[cfg(test)]
+mod tests;

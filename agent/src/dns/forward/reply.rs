@@ -39,6 +39,8 @@ pub(super) fn write(query: &Query, found: &Found, out: &mut Vec<u8>) -> Option<(
     let mut encoder = BinEncoder::new(out);
     encoder.set_max_size(u16::try_from(room).ok()?);
     reply.emit(&mut encoder).ok()?;
+    // The encoder leaves the beginning of a record that did not fit.
+    encoder.trim();
     append_edns(query, Rcode::Good, out);
     Some(())
 }
