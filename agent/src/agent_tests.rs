@@ -176,6 +176,7 @@ fn network() -> (ItemKey, Item) {
         internal: false,
         attachable: false,
         mtu: None,
+        shown: Default::default(),
     };
     (ItemKey::Network(item.id.clone()), Item::Network(item))
 }

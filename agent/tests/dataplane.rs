@@ -84,6 +84,7 @@ fn base_view() -> NodeView {
         internal: false,
         attachable: false,
         mtu: None,
+        shown: Default::default(),
     };
     let service = ServiceItem {
         id: ServiceId::from_text(SERVICE),
@@ -96,7 +97,11 @@ fn base_view() -> NodeView {
         networks: Vec::new(),
         ports: vec![port()],
     };
-    let settings = Settings { cluster_id: ClusterId::from_text("cluster1"), data_path_port: 4789 };
+    let settings = Settings {
+        cluster_id: ClusterId::from_text("cluster1"),
+        data_path_port: 4789,
+        ingress: None,
+    };
     [
         (ItemKey::Settings, Item::Settings(settings)),
         (ItemKey::Peer(NodeId::from_text(NODE)), Item::Peer(peer(NODE, 100))),

@@ -94,8 +94,13 @@ fn base_view() -> NodeView {
         internal: false,
         attachable: false,
         mtu: None,
+        shown: Default::default(),
     };
-    let settings = Settings { cluster_id: ClusterId::from_text("cluster1"), data_path_port: 4789 };
+    let settings = Settings {
+        cluster_id: ClusterId::from_text("cluster1"),
+        data_path_port: 4789,
+        ingress: None,
+    };
     let peer =
         Peer { node_id: node_id(), hostname: NODE.to_owned(), addr: [10, 20, 20, 100].into() };
     [

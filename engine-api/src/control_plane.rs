@@ -10,8 +10,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::{
-    Availability, Call, CallError, ClusterSpec, Connectivity, NetworkId, NodeId, PortSpec, Reply,
-    Tables, TaskId,
+    Availability, Call, CallError, ClusterSpec, Connectivity, NetworkId, NodeId, NodeView,
+    PortSpec, Reply, Tables, TaskId, Timestamp,
 };
 
 /// How this node stands to a swarm, as `Swarm:` of `/_ping` and `LocalNodeState` say it.
@@ -90,8 +90,10 @@ pub struct LocalNetwork {
 }
 
 /// The networks of swarmnet on this node's engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LocalNetworks {
+    /// What the managers have told this node.
+    pub view: NodeView,
     pub networks: Vec<LocalNetwork>,
     /// Name of the engine network of gateway attachments; hidden from users.
     pub gateway_engine_name: String,
@@ -103,6 +105,8 @@ pub struct LocalNetworks {
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
     fn local_node(&self) -> LocalNode;
+
+    fn now(&self) -> Timestamp;
 
     /// Returns the cluster's state, not older than any write that was answered before the call.
     ///

@@ -30,6 +30,7 @@ mod limits;
 mod network_name;
 mod passthrough;
 mod path;
+mod pattern;
 mod query;
 mod reference;
 mod reply;

@@ -20,6 +20,7 @@ pub mod endpoint;
 pub mod error;
 pub mod id;
 pub mod limits;
+pub mod moment;
 pub mod name;
 pub mod network;
 pub mod node;

@@ -62,3 +62,10 @@ pub struct Network {
     #[serde(default)]
     pub pending_delete: bool,
 }
+
+impl Network {
+    /// Returns the addresses that belong to something outside the cluster, by their names.
+    pub fn auxiliary(&self) -> impl Iterator<Item = (&String, &Ipv4Addr)> {
+        self.spec.ipam.iter().flat_map(|config| &config.auxiliary)
+    }
+}

@@ -5,12 +5,14 @@
 //! desired state of every subsystem from it. One stream and one generation for everything, so that
 //! "generation G is applied" means one thing.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::endpoint::{Attachment, EndpointMode, PublishedPort, Vip};
 use crate::id::{ClusterId, NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Subnet;
@@ -50,6 +52,9 @@ pub type NodeView = OrdMap<ItemKey, Item>;
 pub struct Settings {
     pub cluster_id: ClusterId,
     pub data_path_port: u16,
+    /// The network that stands for the routing mesh: every node lists it, no task is on it.
+    #[serde(default)]
+    pub ingress: Option<NetworkItem>,
 }
 
 /// A node of the cluster as a VTEP; the node itself is included.
@@ -71,6 +76,18 @@ pub struct NetworkItem {
     pub attachable: bool,
     /// `com.docker.network.driver.mtu`, when the user set it.
     pub mtu: Option<u16>,
+    #[serde(default)]
+    pub shown: NetworkShown,
+}
+
+/// What of a network only lists and inspections need.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkShown {
+    pub created_at: Timestamp,
+    pub labels: BTreeMap<String, String>,
+    pub options: BTreeMap<String, String>,
+    /// As [`crate::IpamConfig::auxiliary`].
+    pub auxiliary: BTreeMap<String, Ipv4Addr>,
 }
 
 /// A service that shares a network with this node, or publishes ports.

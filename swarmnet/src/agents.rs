@@ -9,7 +9,7 @@ use swarmnet_agent::dataplane::DataPlane;
 use swarmnet_agent::engine::{DockerEngine, Engine, EngineError};
 use swarmnet_agent::{Agent, AgentConfig};
 use swarmnet_engine_api::{LocalNetwork, LocalNetworks};
-use swarmnet_model::NodeId;
+use swarmnet_model::{NodeId, NodeView};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -111,6 +111,7 @@ impl AgentRole for RunningAgent {
             engine_name: present.engine_name,
         });
         LocalNetworks {
+            view: NodeView::clone(&self.agent.view()),
             networks: networks.collect(),
             gateway_engine_name: local.gateway_engine_name.unwrap_or_default(),
             host_ports: local.host_ports,

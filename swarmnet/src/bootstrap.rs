@@ -5,9 +5,11 @@ use std::net::SocketAddrV4;
 
 use anyhow::Context;
 use swarmnet_engine_api::InitRequest;
+use swarmnet_manager::allocator::ipam;
 use swarmnet_manager::ca::{JoinToken, NodeKey, Subject, issue, new_root};
 use swarmnet_manager::ids::OsIds;
 use swarmnet_manager::store::Change;
+use swarmnet_model::address_range::reserved;
 use swarmnet_model::cluster::RootCa;
 use swarmnet_model::defaults;
 use swarmnet_model::node::ManagerMember;
@@ -122,11 +124,11 @@ fn node(id: &NodeId, request: &InitRequest, advertise: SocketAddrV4) -> Node {
     }
 }
 
-/// The network that stands for the routing mesh: the first block of the first pool.
+/// The network that stands for the routing mesh: the first usable block of the pools.
 fn ingress(cluster: &Cluster) -> anyhow::Result<Network> {
-    let pool = cluster.address_pools.first().context("a cluster has an address pool")?;
-    let subnet = ipnetwork::Ipv4Network::new(pool.network(), cluster.subnet_size_bits)
-        .context("subnet size")?;
+    let taken: Vec<_> = reserved().map(|reserved| reserved.range).collect();
+    let subnet = ipam::free_block(&cluster.address_pools, cluster.subnet_size_bits, &taken)
+        .context("no pool has room for a subnet")?;
     let gateway = subnet.nth(1).context("the subnet has no room for a gateway")?;
     Ok(Network {
         id: NetworkId::generate(&mut OsIds),

@@ -8,9 +8,12 @@ use swarmnet_engine_api::{
 };
 use swarmnet_manager::Manager;
 use swarmnet_manager::raft::Reachability;
-use swarmnet_model::{Call, CallError, Code, Connectivity, NodeId, Reply, Role, Tables};
+use swarmnet_model::{
+    Call, CallError, Clock, Code, Connectivity, NodeId, Reply, Role, Tables, Timestamp,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::SystemClock;
 use crate::node::{Request, Status};
 use crate::texts;
 
@@ -66,6 +69,10 @@ impl ControlPlane for NodeControl {
             local.managers = heard;
         }
         local
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
     }
 
     async fn read(&self) -> Result<Arc<Tables>, CallError> {

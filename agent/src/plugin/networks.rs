@@ -103,6 +103,7 @@ mod tests {
             internal: false,
             attachable: false,
             mtu: None,
+            shown: Default::default(),
         };
         let names = ["vby3ukx1ii312sevyorhpn6y8", "g9ormv5g0d9uvfkfciwd1fn6p"]
             .map(|id| engine_name(&network(id)));

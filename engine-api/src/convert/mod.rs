@@ -6,6 +6,7 @@ pub(crate) mod endpoint;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod network_spec;
+pub(crate) mod network_view;
 pub(crate) mod node;
 pub(crate) mod node_networks;
 pub(crate) mod node_ports;

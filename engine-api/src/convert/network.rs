@@ -1,11 +1,13 @@
 //! Pure: swarm networks as they are shown.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
-use swarmnet_model::{Network, Tables};
+use swarmnet_model::view::NetworkItem;
+use swarmnet_model::{Network, Subnet, Tables, Timestamp, Vni};
 
-use crate::control_plane::LocalNetwork;
+use crate::convert::network_view::{service_shown, task_shown};
 use crate::version::ApiVersion;
 
 /// Driver option that carries the VNI.
@@ -13,73 +15,73 @@ const VNI_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
 
 /// Renders a network of the store, as a manager shows one that no container of its node is on.
 pub(crate) fn network(network: &Network, version: ApiVersion) -> Value {
-    let mut config = json!({
-        "Subnet": network.subnet.subnet.to_string(),
-        "Gateway": network.subnet.gateway.to_string(),
-    });
-    if let Some(range) = network.subnet.range {
-        config["IPRange"] = json!(range.to_string());
-    }
-    let auxiliary: BTreeMap<_, _> =
-        network.spec.ipam.iter().flat_map(|given| &given.auxiliary).collect();
-    if !auxiliary.is_empty() {
-        config["AuxiliaryAddresses"] = json!(auxiliary);
-    }
-    let mut options = network.spec.options.clone();
-    options.insert(VNI_OPTION.to_owned(), network.vni.to_string());
-    let labels = &network.spec.labels;
+    let spec = &network.spec;
     let facts = Facts {
-        name: &network.spec.name,
+        name: &spec.name,
         id: network.id.as_str(),
-        created: &network.created_at.to_string(),
-        config,
-        internal: network.spec.internal,
-        attachable: network.spec.attachable,
-        ingress: network.spec.ingress,
-        options: json!(options),
+        created: network.created_at,
+        subnet: &network.subnet,
+        auxiliary: network.auxiliary().map(|(name, addr)| (name.clone(), *addr)).collect(),
+        internal: spec.internal,
+        attachable: spec.attachable,
+        ingress: spec.ingress,
+        options: spec.options.clone(),
+        vni: network.vni,
     };
     let mut value = facts.render(version);
-    value["Labels"] = if labels.is_empty() { Value::Null } else { json!(labels) };
+    value["Labels"] = if spec.labels.is_empty() { Value::Null } else { json!(spec.labels) };
     value
 }
 
-/// Renders a network of which only the node knows (workers); `created` is the engine's date.
-pub(crate) fn local_network(of: &LocalNetwork, created: &str, version: ApiVersion) -> Value {
+/// Renders a network of which only the node knows (workers).
+pub(crate) fn local_network(of: &NetworkItem, ingress: bool, version: ApiVersion) -> Value {
     let facts = Facts {
         name: &of.name,
         id: of.id.as_str(),
-        created,
-        config: json!({"Subnet": of.subnet.to_string(), "Gateway": of.gateway.to_string()}),
+        created: of.shown.created_at,
+        subnet: &of.subnet,
+        auxiliary: of.shown.auxiliary.clone(),
         internal: of.internal,
         attachable: of.attachable,
-        ingress: false,
-        options: json!({VNI_OPTION: of.vni.to_string()}),
+        ingress,
+        options: of.shown.options.clone(),
+        vni: of.vni,
     };
-    facts.render(version)
+    let mut value = facts.render(version);
+    value["Containers"] = json!({});
+    value["Labels"] = json!(of.shown.labels);
+    value
 }
 
 /// What is shown of every network.
 struct Facts<'a> {
     name: &'a str,
     id: &'a str,
-    created: &'a str,
-    config: Value,
+    created: Timestamp,
+    subnet: &'a Subnet,
+    auxiliary: BTreeMap<String, Ipv4Addr>,
     internal: bool,
     attachable: bool,
     ingress: bool,
-    options: Value,
+    options: BTreeMap<String, String>,
+    vni: Vni,
 }
 
 impl Facts<'_> {
-    fn render(self, version: ApiVersion) -> Value {
+    fn render(mut self, version: ApiVersion) -> Value {
+        self.options.insert(VNI_OPTION.to_owned(), self.vni.to_string());
+        let mut config = ipam_config(self.subnet);
+        if !self.auxiliary.is_empty() {
+            config["AuxiliaryAddresses"] = json!(self.auxiliary);
+        }
         let mut value = json!({
             "Name": self.name,
             "Id": self.id,
-            "Created": self.created,
+            "Created": self.created.to_string(),
             "Scope": "swarm",
             "Driver": "overlay",
             "EnableIPv6": false,
-            "IPAM": {"Driver": "default", "Options": null, "Config": [self.config]},
+            "IPAM": {"Driver": "default", "Options": null, "Config": [config]},
             "Internal": self.internal,
             "Attachable": self.attachable,
             "Ingress": self.ingress,
@@ -94,6 +96,14 @@ impl Facts<'_> {
         }
         value
     }
+}
+
+fn ipam_config(of: &Subnet) -> Value {
+    let mut config = json!({"Subnet": of.subnet.to_string(), "Gateway": of.gateway.to_string()});
+    if let Some(range) = of.range {
+        config["IPRange"] = json!(range.to_string());
+    }
+    config
 }
 
 /// Renders a network inside a task's attachment.
@@ -122,27 +132,9 @@ pub(crate) fn attached_network(network: &Network) -> Value {
         "DriverState": {"Name": "overlay", "Options": {VNI_OPTION: network.vni.to_string()}},
         "IPAMOptions": {
             "Driver": {"Name": "default"},
-            "Configs": [{
-                "Subnet": network.subnet.subnet.to_string(),
-                "Gateway": network.subnet.gateway.to_string(),
-            }],
+            "Configs": [ipam_config(&network.subnet)],
         },
     })
-}
-
-/// Renders the nodes that have a live task on a network.
-pub(crate) fn peers(of: &Network, tables: &Tables) -> Value {
-    let on = |node: &swarmnet_model::NodeId| {
-        tables.tasks_on(node).any(|task| {
-            !task.status.state.is_terminal()
-                && task.attachments.iter().any(|attachment| attachment.network_id == of.id)
-        })
-    };
-    let shown = |node: &swarmnet_model::Node| {
-        let name: String = node.id.as_str().chars().take(12).collect();
-        json!({"Name": name, "IP": node.status.addr.to_string()})
-    };
-    tables.nodes.values().filter(|node| on(&node.id)).map(|node| shown(node)).collect()
 }
 
 /// Renders the services of a network and their tasks on all nodes (`verbose=true`).
@@ -156,12 +148,7 @@ pub(crate) fn services(of: &Network, tables: &Tables) -> Value {
         let vip = vips.filter(|vip| vip.network_id == of.id).map(|vip| vip.address.ip()).next();
         let tasks: Vec<Value> =
             tables.tasks_of(&service.id).filter_map(|task| task_on(of, task, tables)).collect();
-        let shown = json!({
-            "VIP": vip.map(|vip| vip.to_string()).unwrap_or_default(),
-            "Ports": [],
-            "LocalLBIndex": 0,
-            "Tasks": tasks,
-        });
+        let shown = service_shown(vip.map(|vip| vip.to_string()).unwrap_or_default(), tasks);
         all.insert(service.spec.name.clone(), shown);
     }
     Value::Object(all)
@@ -173,10 +160,6 @@ fn task_on(of: &Network, task: &swarmnet_model::Task, tables: &Tables) -> Option
     }
     let attachment = task.attachments.iter().find(|attachment| attachment.network_id == of.id)?;
     let node = tables.nodes.get(task.node_id.as_ref()?)?;
-    Some(json!({
-        "Name": task.container_name(),
-        "EndpointID": "",
-        "EndpointIP": attachment.address.ip().to_string(),
-        "Info": {"Host IP": node.status.addr.to_string()},
-    }))
+    let address = attachment.address.ip().to_string();
+    Some(task_shown(&task.container_name(), address, node.status.addr.to_string()))
 }

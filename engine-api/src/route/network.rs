@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use swarmnet_model::moment;
 use swarmnet_model::{Call, CallError, Network, Tables};
 
 use crate::app::{App, Exchange};
@@ -36,7 +37,7 @@ pub(crate) async fn list(x: Exchange) -> Answer {
     let engine: Vec<Value> = serde_json::from_slice(&bytes).map_err(|error| {
         ApiError::unavailable(format!("the engine's list of networks cannot be read: {error}"))
     })?;
-    let mut all = swarm.render_all(&x.app, x.version).await;
+    let mut all = swarm.render_all(x.version);
     all.retain(|network| fits(network, &filters, &swarm));
     all.extend(engine.into_iter().filter(|network| !swarm.hides(network)));
     reply::ok(&all)
@@ -187,8 +188,7 @@ pub(crate) async fn prune(x: Exchange) -> Answer {
     let bytes = x.app.engine.collect(answer.response).await?;
     let pruned: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let mut names: Vec<Value> = pruned["NetworksDeleted"].as_array().cloned().unwrap_or_default();
-    // Ages are the engine's to judge; swarm networks are pruned by labels only.
-    if x.app.control.local_node().is_manager && !filters.has("until") {
+    if x.app.control.local_node().is_manager {
         names.extend(prune_swarm(&x.app, &filters).await);
     }
     reply::ok(&json!({"NetworksDeleted": (!names.is_empty()).then_some(names)}))
@@ -196,10 +196,14 @@ pub(crate) async fn prune(x: Exchange) -> Answer {
 
 async fn prune_swarm(app: &App, filters: &Filters) -> Vec<Value> {
     let Ok(tables) = app.tables().await else { return Vec::new() };
+    let now = app.control.now();
+    // The engine has refused what is no time.
+    let until = filters.values("until").first().and_then(|text| moment::parse(text, now));
     let unused = tables.kept_networks().filter(|network| {
         let labels = &network.spec.labels;
         let excluded = filters.has("label!") && filters.labels("label!", labels);
         !network.spec.ingress
+            && (!filters.has("until") || until.is_some_and(|until| network.created_at <= until))
             && filters.labels("label", labels)
             && !excluded
             && tables.users_of_network(&network.id).next().is_none()

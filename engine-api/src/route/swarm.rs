@@ -5,7 +5,7 @@ use std::future::Future;
 use http::StatusCode;
 use ipnetwork::Ipv4Network;
 use serde_json::{Value, json};
-use swarmnet_model::defaults::{CONTROL_PORT, SUBNET_SIZE_BITS};
+use swarmnet_model::defaults::CONTROL_PORT;
 use swarmnet_model::{Call, CallError, ClusterSpec};
 use tokio::time::timeout;
 
@@ -183,27 +183,28 @@ fn with_port(what: &str, addr: &str) -> Result<String, ApiError> {
     }
 }
 
-/// Checks pools and the size of their subnets; 0 bits = the default.
+/// Reads pools and the size of their subnets; 0 bits = the default.
 fn pools(texts: &[String], size: u32) -> Result<(Vec<Ipv4Network>, u8), ApiError> {
     let out_of_range = || ApiError::bad_request(format!("subnet size is out of range: {size}"));
-    let bits = u8::try_from(size).ok().filter(|bits| *bits <= 29).ok_or_else(out_of_range)?;
-    let effective = if bits == 0 { SUBNET_SIZE_BITS } else { bits };
-    let mut pools = Vec::new();
-    for text in texts {
-        let pool: Ipv4Network = text
-            .contains('/')
-            .then(|| text.parse().ok())
-            .flatten()
-            .ok_or_else(|| ApiError::bad_request(format!("invalid CIDR address: {text}")))?;
-        if effective < pool.prefix() {
-            return Err(ApiError::bad_request(format!(
-                "invalid CIDR: {text:?}. Subnet size is too small for pool: {effective}"
-            )));
-        }
-        let network = Ipv4Network::new(pool.network(), pool.prefix());
-        pools.push(network.expect("a prefix that was parsed is in range"));
+    let bits = u8::try_from(size).map_err(|_| out_of_range())?;
+    Ok((texts.iter().map(|text| pool(text)).collect::<Result<_, _>>()?, bits))
+}
+
+fn pool(text: &str) -> Result<Ipv4Network, ApiError> {
+    if text.contains(':') {
+        return Err(ApiError::unsupported(&format!("address pool {text}: IPv6 pools are")));
     }
-    Ok((pools, bits))
+    let digits = |length: &str| length.bytes().all(|byte| byte.is_ascii_digit());
+    let pool = match text.split_once('/') {
+        Some((_, length)) if digits(length) => text.parse::<Ipv4Network>().ok(),
+        _ => None,
+    };
+    let pool = pool.ok_or_else(|| {
+        let reason = format!("invalid CIDR address: {text}");
+        ApiError::bad_request(format!("invalid base pool {text}: {reason}"))
+    })?;
+    let whole = Ipv4Network::new(pool.network(), pool.prefix());
+    Ok(whole.expect("a prefix that was parsed is in range"))
 }
 
 #[cfg(test)]
@@ -227,10 +228,17 @@ mod tests {
             refused(Init { data_path_port: 80, ..good() }),
             "Datapath port number is not in valid range (1024-49151) : 80"
         );
-        assert_eq!(refused(Init { subnet_size: 30, ..good() }), "subnet size is out of range: 30");
         assert_eq!(
-            refused(Init { address_pools: vec!["10.0.0.0/25".to_owned()], ..good() }),
-            "invalid CIDR: \"10.0.0.0/25\". Subnet size is too small for pool: 24"
+            refused(Init { subnet_size: 300, ..good() }),
+            "subnet size is out of range: 300"
+        );
+        let pool = |text: &str| refused(Init { address_pools: vec![text.to_owned()], ..good() });
+        for bad in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.0/255.0.0.0", "x/8", ""] {
+            assert_eq!(pool(bad), format!("invalid base pool {bad}: invalid CIDR address: {bad}"));
+        }
+        assert_eq!(
+            pool("fd00::/48"),
+            "address pool fd00::/48: IPv6 pools are not supported by this version of swarmnet"
         );
         assert_eq!(
             refused(Init { availability: "x".to_owned(), ..good() }),

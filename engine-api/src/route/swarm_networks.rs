@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use swarmnet_model::view::NetworkItem;
 use swarmnet_model::{CallError, Code, NetworkId, Tables};
 
 use crate::app::App;
-use crate::control_plane::{LocalNetwork, LocalNetworks};
-use crate::convert::network as convert;
+use crate::control_plane::LocalNetworks;
+use crate::convert::{network as convert, network_view};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::network_name::PLUGIN_DRIVER;
 use crate::path::encode;
+use crate::pattern;
 use crate::reference::{Named, resolve, same_only};
 use crate::version::ApiVersion;
 
@@ -55,9 +57,7 @@ impl SwarmNetworks {
                 })
                 .collect(),
             None => self
-                .local
-                .networks
-                .iter()
+                .present()
                 .map(|network| SwarmNetwork {
                     id: network.id.clone(),
                     name: network.name.clone(),
@@ -65,6 +65,14 @@ impl SwarmNetworks {
                 })
                 .collect(),
         }
+    }
+
+    /// What a worker lists: the network of the mesh, and those its engine has.
+    fn present(&self) -> impl Iterator<Item = &NetworkItem> {
+        let view = &self.local.view;
+        let on_node =
+            self.local.networks.iter().filter_map(|of| network_view::network(view, &of.id));
+        network_view::ingress(view).into_iter().chain(on_node)
     }
 
     /// Returns the network of that id or name, or the id or name of the engine's network for it.
@@ -101,28 +109,20 @@ impl SwarmNetworks {
     }
 
     /// Renders all networks, by id.
-    pub(crate) async fn render_all(&self, app: &App, version: ApiVersion) -> Vec<Value> {
-        let needs_dates = self.tables.is_none() && !self.local.networks.is_empty();
-        let engine = match needs_dates {
-            true => app.engine.get_json("/networks").await.unwrap_or_default(),
-            false => Value::Null,
-        };
-        let created = |network: &LocalNetwork| {
-            let mut all = engine.as_array().into_iter().flatten();
-            let found = all.find(|known| known["Id"] == network.engine_id.as_str());
-            found.and_then(|known| known["Created"].as_str()).unwrap_or(UNKNOWN_DATE).to_owned()
-        };
+    pub(crate) fn render_all(&self, version: ApiVersion) -> Vec<Value> {
         let mut all: Vec<Value> = match &self.tables {
             Some(tables) => {
                 tables.kept_networks().map(|of| convert::network(of, version)).collect()
             }
-            None => {
-                let local = self.local.networks.iter();
-                local.map(|of| convert::local_network(of, &created(of), version)).collect()
-            }
+            None => self.present().map(|of| self.render_local(of, version)).collect(),
         };
         all.sort_by(|left, right| left["Id"].as_str().cmp(&right["Id"].as_str()));
         all
+    }
+
+    fn render_local(&self, of: &NetworkItem, version: ApiVersion) -> Value {
+        let ingress = network_view::ingress(&self.local.view).is_some_and(|mesh| mesh.id == of.id);
+        convert::local_network(of, ingress, version)
     }
 
     /// Renders one network with what the node adds to it.
@@ -133,37 +133,32 @@ impl SwarmNetworks {
         version: ApiVersion,
         verbose: bool,
     ) -> Option<Value> {
+        let stored =
+            self.tables.as_ref().and_then(|tables| Some((tables, tables.kept_network(id)?)));
+        let mut value = match stored {
+            Some((_, network)) => convert::network(network, version),
+            None if self.tables.is_some() => return None,
+            None => self.render_local(self.present().find(|network| network.id == *id)?, version),
+        };
         let on_node = self.local.networks.iter().find(|network| network.id == *id);
-        let engine = match on_node {
-            Some(local) => {
-                let path = format!("/networks/{}", encode(&local.engine_id));
-                app.engine.get_json(&path).await.unwrap_or_default()
-            }
-            None => Value::Null,
-        };
-        let stored = self.tables.as_ref().and_then(|tables| tables.kept_network(id));
-        let mut value = match (stored, on_node) {
-            (Some(network), _) => convert::network(network, version),
-            (None, Some(local)) => {
-                let created = engine["Created"].as_str().unwrap_or(UNKNOWN_DATE);
-                convert::local_network(local, created, version)
-            }
-            (None, None) => return None,
-        };
-        if on_node.is_some() {
+        if let Some(local) = on_node {
+            let path = format!("/networks/{}", encode(&local.engine_id));
+            let engine = app.engine.get_json(&path).await.unwrap_or_default();
             let containers = engine["Containers"].as_object().cloned().unwrap_or_default();
             value["Containers"] = Value::Object(containers);
             if value["Labels"].is_null() {
                 value["Labels"] = json!({});
             }
         }
-        if let (Some(network), Some(tables)) = (stored, &self.tables) {
-            if on_node.is_some() {
-                value["Peers"] = convert::peers(network, tables);
-            }
-            if verbose {
-                value["Services"] = convert::services(network, tables);
-            }
+        let view = &self.local.view;
+        if on_node.is_some() || stored.is_none() {
+            value["Peers"] = network_view::peers(view, id);
+        }
+        if verbose {
+            value["Services"] = match stored {
+                Some((tables, network)) => convert::services(network, tables),
+                None => network_view::services(view, id),
+            };
         }
         Some(value)
     }
@@ -177,9 +172,6 @@ impl SwarmNetworks {
         }
     }
 }
-
-/// Shown for a network whose age the node cannot learn at the moment.
-const UNKNOWN_DATE: &str = "0001-01-01T00:00:00Z";
 
 /// Finds a network: full id, then name, then id prefix, each in the swarm and the engine together.
 ///
@@ -250,23 +242,11 @@ pub(crate) fn fits(network: &Value, filters: &Filters, swarm: &SwarmNetworks) ->
     filters.any("driver", |wanted| wanted == "overlay")
         && filters.any("scope", |wanted| wanted == "swarm")
         && filters.any("type", |wanted| wanted == "custom")
-        && filters.any("id", |wanted| text("Id").contains(wanted))
-        && filters.any("name", |wanted| name_fits(text("Name"), wanted))
+        && filters.any("id", |wanted| pattern::fits(wanted, text("Id")))
+        && filters.any("name", |wanted| pattern::fits(wanted, text("Name")))
         && filters.labels("label", &labels)
         && filters
             .any("dangling", |wanted| matches!(wanted, "true" | "1") != swarm.uses(text("Id")))
-}
-
-/// Part of the name; `^` and `$` tie it to the ends, as users of regular expressions write it.
-fn name_fits(name: &str, wanted: &str) -> bool {
-    let (start, rest) = wanted.strip_prefix('^').map_or((false, wanted), |rest| (true, rest));
-    let (end, part) = rest.strip_suffix('$').map_or((false, rest), |rest| (true, rest));
-    match (start, end) {
-        (true, true) => name == part,
-        (true, false) => name.starts_with(part),
-        (false, true) => name.ends_with(part),
-        (false, false) => name.contains(part),
-    }
 }
 
 #[cfg(test)]
@@ -295,11 +275,5 @@ mod tests {
         assert_eq!(chosen("ab"), "network ab is ambiguous (3 matches found based on ID prefix)");
         assert_eq!(chosen("zz"), "network zz not found");
         assert_eq!(chosen(""), "network  not found");
-    }
-
-    #[test]
-    fn names_are_matched_in_part_unless_tied() {
-        assert!(name_fits("dca-overlay", "over") && name_fits("dca-overlay", "^dca"));
-        assert!(name_fits("dca-overlay", "lay$") && !name_fits("dca-overlay", "^over$"));
     }
 }

@@ -12,11 +12,12 @@ use swarmnet_engine_api::{
 };
 use swarmnet_model::cluster::{Cluster, JoinTokens, RootCa};
 use swarmnet_model::node::ManagerMember;
+use swarmnet_model::view::{Backend, BackendState, NetworkItem, NetworkShown, Peer};
 use swarmnet_model::{
-    Attachment, Call, CallError, ClusterId, ClusterSpec, Code, Connectivity, DesiredState, Network,
-    NetworkId, NetworkSpec, Node, NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus, Reply,
-    Role, SecretText, Service, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec, Subnet,
-    Tables, Task, TaskId, TaskState, TaskStatus, Timestamp, Version, Vip, Vni,
+    Attachment, Call, CallError, ClusterId, ClusterSpec, Code, Connectivity, DesiredState, Item,
+    ItemKey, Network, NetworkId, NetworkSpec, Node, NodeDescription, NodeId, NodeSpec, NodeState,
+    NodeStatus, Reply, Role, SecretText, Service, ServiceEndpoint, ServiceId, ServiceMode,
+    ServiceSpec, Subnet, Tables, Task, TaskId, TaskState, TaskStatus, Timestamp, Version, Vip, Vni,
 };
 
 pub(crate) const MASTER: &str = "mam76vp6j0ribkwvvzvpbvdre";
@@ -82,7 +83,45 @@ impl FakeControl {
 
     /// Puts the overlay on this node's engine.
     pub(crate) fn with_local_overlay(self) -> Self {
+        let overlay = NetworkItem {
+            id: NetworkId::from_text(OVERLAY),
+            name: "dca-overlay".to_owned(),
+            vni: Vni::new(4097).unwrap(),
+            subnet: Subnet {
+                subnet: "10.0.1.0/24".parse().unwrap(),
+                range: None,
+                gateway: "10.0.1.1".parse().unwrap(),
+            },
+            internal: false,
+            attachable: false,
+            mtu: None,
+            shown: NetworkShown { created_at: now(), ..NetworkShown::default() },
+        };
+        let peer = Peer {
+            node_id: NodeId::from_text(MASTER),
+            hostname: "master".to_owned(),
+            addr: "10.20.20.100".parse().unwrap(),
+        };
+        let backend = Backend {
+            task_id: TaskId::from_text("t1"),
+            task_name: "web.1".to_owned(),
+            service_id: Some(ServiceId::from_text("s1")),
+            node_id: peer.node_id.clone(),
+            state: BackendState::Active,
+            attachments: vec![Attachment {
+                network_id: overlay.id.clone(),
+                address: "10.0.1.3/24".parse().unwrap(),
+                aliases: Vec::new(),
+            }],
+            gateway: None,
+        };
+        let view = [
+            (ItemKey::Network(overlay.id.clone()), Item::Network(overlay)),
+            (ItemKey::Peer(peer.node_id.clone()), Item::Peer(peer)),
+            (ItemKey::Backend(backend.task_id.clone()), Item::Backend(backend)),
+        ];
         *self.networks.lock().unwrap() = LocalNetworks {
+            view: view.into_iter().collect(),
             networks: vec![LocalNetwork {
                 id: NetworkId::from_text(OVERLAY),
                 name: "dca-overlay".to_owned(),
@@ -248,6 +287,10 @@ impl ControlPlane for FakeControl {
     async fn leave(&self, force: bool) -> Result<(), CallError> {
         self.leaves.lock().unwrap().push(force);
         Ok(())
+    }
+
+    fn now(&self) -> Timestamp {
+        now()
     }
 
     fn local_networks(&self) -> LocalNetworks {

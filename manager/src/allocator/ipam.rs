@@ -37,8 +37,7 @@ impl AddressPool {
     /// A pool of a network, its auxiliary addresses taken as well.
     pub fn of(network: &Network) -> Self {
         let mut pool = Self::new(&network.subnet);
-        let auxiliary = network.spec.ipam.iter().flat_map(|config| config.auxiliary.values());
-        auxiliary.for_each(|address| pool.reserve(*address));
+        network.auxiliary().for_each(|(_, address)| pool.reserve(*address));
         pool
     }
 

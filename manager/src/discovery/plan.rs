@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use swarmnet_model::view::{
-    AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem, ServiceNetwork, Settings,
+    AssignedTask, Backend, BackendState, NetworkItem, NetworkShown, Peer, ServiceItem,
+    ServiceNetwork, Settings,
 };
 use swarmnet_model::{
     Item, ItemKey, Network, NetworkId, Node, NodeId, NodeState, NodeView, PublishMode, Service,
@@ -62,8 +63,11 @@ impl<'a> NodeViews<'a> {
 
     fn settings(&self) -> Option<(ItemKey, Item)> {
         let cluster = self.tables.cluster.as_ref()?;
-        let settings =
-            Settings { cluster_id: cluster.id.clone(), data_path_port: cluster.data_path_port };
+        let settings = Settings {
+            cluster_id: cluster.id.clone(),
+            data_path_port: cluster.data_path_port,
+            ingress: self.tables.ingress_network().map(|network| network_item(network)),
+        };
         Some((ItemKey::Settings, Item::Settings(settings)))
     }
 
@@ -160,6 +164,12 @@ fn network_item(network: &Network) -> NetworkItem {
         internal: network.spec.internal,
         attachable: network.spec.attachable,
         mtu: network.spec.options.get(MTU_OPTION).and_then(|text| text.parse().ok()),
+        shown: NetworkShown {
+            created_at: network.created_at,
+            labels: network.spec.labels.clone(),
+            options: network.spec.options.clone(),
+            auxiliary: network.auxiliary().map(|(name, addr)| (name.clone(), *addr)).collect(),
+        },
     }
 }
 

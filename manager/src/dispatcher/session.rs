@@ -80,7 +80,8 @@ mod tests {
     use super::*;
 
     fn view(port: u16) -> NodeView {
-        let settings = Settings { cluster_id: ClusterId::from_text("c"), data_path_port: port };
+        let settings =
+            Settings { cluster_id: ClusterId::from_text("c"), data_path_port: port, ingress: None };
         NodeView::unit(ItemKey::Settings, Item::Settings(settings))
     }
 
