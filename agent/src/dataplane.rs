@@ -16,11 +16,12 @@ use tokio_util::task::TaskTracker;
 
 use crate::balancer::conntrack;
 use crate::balancer::sockets::{self, Sockets};
+use crate::dns::{self, Resolver, Settings, Table, feed};
 use crate::ingress::firewall;
 use crate::inputs::MTU_AT_FIRST;
 use crate::loader::{LoadError, Loader};
 use crate::netlink::NetlinkError;
-use crate::pass::Passes;
+use crate::pass::{Parts, Passes};
 use crate::plugin::journal::{Journal, JournalFile};
 use crate::plugin::wire_up::Plugin;
 use crate::plugin::{networks, server};
@@ -32,6 +33,9 @@ use crate::task::networks::{PrepareError, STORED_GENERATION, TaskNetworks, Wirin
 const COMMANDS_MAX: usize = 64;
 /// Name of the plugin journal below the agent's state directory.
 pub(crate) const JOURNAL: &str = "plugin.json";
+
+/// Where the host says whom it asks for names itself.
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// How programs are put on devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -113,6 +117,7 @@ struct Inner {
     applied: watch::Receiver<u64>,
     journal: Arc<JournalFile>,
     pool: Ipv4Network,
+    names: Arc<Table>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -164,7 +169,9 @@ impl DataPlane {
         let (told, told_by) = watch::channel(None);
         let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
         let (orders, ordered) = mpsc::channel(1);
+        let (wired_to, wired) = watch::channel(0);
         let (applied_to, applied) = watch::channel(0);
+        let names = Arc::new(Table::default());
         let (mtu, mtu_of) = watch::channel(MTU_AT_FIRST);
         let (firewall, firewall_of) = watch::channel(None);
         let inner = Inner {
@@ -174,6 +181,7 @@ impl DataPlane {
             applied,
             journal: Arc::clone(&journal),
             pool: config.gateway_pool,
+            names: Arc::clone(&names),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -184,7 +192,9 @@ impl DataPlane {
         let stop = &plane.inner.stop;
         let tasks = &plane.inner.tasks;
         tasks.spawn(server::run(config.plugin_listener, Arc::new(plugin), stop.child_token()));
-        let load = Passes::start(&directory, places, Arc::clone(&journal), firewall, mtu).await;
+        let parts =
+            Parts { journal: Arc::clone(&journal), names: Arc::clone(&names), firewall, mtu };
+        let load = Passes::start(&directory, places, parts).await;
         let passes = match load {
             Ok(passes) => passes,
             Err(error) => {
@@ -196,7 +206,9 @@ impl DataPlane {
         let sockets = Sockets { maps: passes.loaded_maps(), journal, left: passes.backends_left() };
         let sources = Sources { maps: flows.clone(), told: told_by.clone(), mtu: mtu_tested };
         tasks.spawn(probe::run(ordered, sources, stop.child_token()));
-        let channels = Channels { told: told_by, commands: commanded, applied: applied_to };
+        let fed = feed::Channels { told: told_by.clone(), wired, applied: applied_to };
+        tasks.spawn(feed::run(names, Arc::clone(&plane.inner.journal), fed, stop.child_token()));
+        let channels = Channels { told: told_by, commands: commanded, applied: wired_to };
         tasks.spawn(reconcile::run(passes, channels, stop.child_token()));
         tasks.spawn(firewall::run(firewall_of, stop.child_token()));
         tasks.spawn(conntrack::run(flows, stop.child_token()));
@@ -204,12 +216,27 @@ impl DataPlane {
         Ok(plane)
     }
 
+    /// Answers tasks that ask for names at these sockets, until [`Self::shutdown`].
+    ///
+    /// # Errors
+    /// A thread cannot be made, or a socket cannot be used.
+    pub fn serve_names(&self, sockets: dns::Sockets) -> std::io::Result<()> {
+        let names = Arc::clone(&self.inner.names);
+        let resolver = Resolver::start(sockets, names, Settings::new(RESOLV_CONF.into()))?;
+        let stop = self.inner.stop.child_token();
+        self.inner.tasks.spawn(async move {
+            stop.cancelled().await;
+            resolver.stop().await;
+        });
+        Ok(())
+    }
+
     /// Hands over a newer view; `complete` is false for one read from disk: nothing may be removed.
     pub fn set_view(&self, node_id: NodeId, generation: u64, view: Arc<NodeView>, complete: bool) {
         self.inner.told.send_replace(Some(Told { node_id, generation, view, complete }));
     }
 
-    /// Returns the generation that is fully written to the kernel.
+    /// Returns the generation that is fully written to the kernel, and answered by its names.
     pub fn applied(&self) -> watch::Receiver<u64> {
         self.inner.applied.clone()
     }

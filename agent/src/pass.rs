@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::balancer::apply::Writer;
 use crate::dataplane::{DataPlaneError, Places};
 use crate::debug::evidence::CONFLICTS_FILE;
+use crate::dns::Table;
 use crate::ingress::claim::claim;
 use crate::ingress::placeholder::Placeholders;
 use crate::inputs::{Inputs, assigned};
@@ -45,6 +46,14 @@ pub struct Outcome {
     pub waits_for_sandbox: bool,
 }
 
+/// What a pass shares with others.
+pub(crate) struct Parts {
+    pub(crate) journal: Arc<JournalFile>,
+    pub(crate) names: Arc<Table>,
+    pub(crate) firewall: watch::Sender<Option<TableSpec>>,
+    pub(crate) mtu: watch::Sender<u32>,
+}
+
 /// Everything a pass needs; one owner, the reconcile loop.
 pub struct Passes {
     pub(crate) netlink: Arc<Netlink>,
@@ -53,6 +62,7 @@ pub struct Passes {
     pub(crate) plane: Option<Arc<Dataplane>>,
     pub(crate) journal: Arc<JournalFile>,
     pub(crate) numbers: NumbersFile,
+    pub(crate) names: Arc<Table>,
     pub(crate) writer: Writer,
     pub(crate) placeholders: Placeholders,
     /// Ports of other programs as last written to disk.
@@ -82,10 +92,9 @@ impl Passes {
     pub(crate) async fn start(
         directory: &Path,
         places: Places,
-        journal: Arc<JournalFile>,
-        firewall: watch::Sender<Option<TableSpec>>,
-        mtu: watch::Sender<u32>,
+        parts: Parts,
     ) -> Result<Self, DataPlaneError> {
+        let Parts { journal, names, firewall, mtu } = parts;
         let netlink = Arc::new(Netlink::open()?);
         let host_cookie = netns::own_cookie().map_err(DataPlaneError::Cookie)?;
         let numbers = NumbersFile::open(directory, &journal.read().boot_id);
@@ -112,6 +121,7 @@ impl Passes {
             journal,
             numbers,
             writer: Writer::new(cgroup.clone()),
+            names,
             placeholders: Placeholders::default(),
             conflicts_written: None,
             directory: directory.to_path_buf(),
@@ -332,6 +342,7 @@ impl Passes {
         let told = told.ok_or(CallError::NoSwarm)?;
         self.claim_ports(told, id).await?;
         let wired = self.journal.update(|journal| journal.join(id, sandbox))?;
+        self.names.journal_changed(&self.journal);
         let unknown = || CallError::UnknownEndpoint { endpoint: id.to_owned() };
         let endpoint = wired.ok_or_else(unknown)?;
         let result = self.wire(told, id, &endpoint).await;
@@ -408,6 +419,7 @@ impl Passes {
                 }
             }
         };
+        self.names.journal_changed(&self.journal);
         let (host, _) = device_names(id, &endpoint);
         if let Err(error) = teardown::remove_link(&self.netlink, self.plane.as_ref(), &host).await {
             tracing::warn!(device = %host, error = %chain(&error), "removing a device");
@@ -427,6 +439,7 @@ impl Passes {
         let plane = self.plane.take();
         let failures =
             teardown::remove_everything(&self.netlink, plane.as_ref(), &self.journal).await;
+        self.names.journal_changed(&self.journal);
         self.numbers.clear();
         failures.into_iter().next().map_or(Ok(()), Err)
     }

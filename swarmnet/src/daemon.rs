@@ -20,6 +20,7 @@ use crate::agents::EngineAgents;
 use crate::cli::AttachMode;
 use crate::config::Config;
 use crate::control_plane::NodeControl;
+use crate::dns_sockets;
 use crate::engine;
 use crate::node::Node;
 use crate::sockets::Sockets;
@@ -35,11 +36,12 @@ const ENGINE_LOOK: Duration = Duration::from_secs(5);
 /// What is missing on this machine.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let Sockets { plugin, api } = Sockets::open(&config)?;
+    let Sockets { plugin, api, dns } = Sockets::open(&config)?;
     let plane = start_plane(&config, plugin).await?;
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     tasks.spawn(watch_engine(config.engine.clone(), stop.clone()));
+    tasks.spawn(dns_sockets::serve(dns, plane.clone(), stop.clone()));
     let agents = Arc::new(EngineAgents::new(&config, plane.clone()));
     let (mut node, requests, status) =
         Node::new(config.state_dir.clone(), config.engine.clone(), agents);

@@ -22,6 +22,7 @@ mod command;
 mod config;
 mod control_plane;
 mod daemon;
+mod dns_sockets;
 mod engine;
 mod files;
 mod identity;

@@ -16,21 +16,25 @@ use nix::unistd::{Gid, Group, chown};
 use tokio::net::UnixListener;
 
 use crate::config::Config;
+use crate::dns_sockets::DnsSockets;
 
 /// Names in `LISTEN_FDNAMES`.
 const PLUGIN: &str = "plugin";
 const API: &str = "api";
+const DNS_UDP: &str = "dns-udp";
+const DNS_TCP: &str = "dns-tcp";
 /// Only root: the engine runs as root.
 const PLUGIN_MODE: u32 = 0o600;
 /// root and the group `docker`, as with the engine's own socket.
 const API_MODE: u32 = 0o660;
 const API_GROUP: &str = "docker";
 
-/// Both listening.
+/// Plugin and API are listening; those for DNS are bound later if the supervisor has none.
 #[derive(Debug)]
 pub(crate) struct Sockets {
     pub(crate) plugin: UnixListener,
     pub(crate) api: UnixListener,
+    pub(crate) dns: DnsSockets,
 }
 
 impl Sockets {
@@ -40,10 +44,13 @@ impl Sockets {
     /// Sockets that cannot be used, or that another process listens on.
     pub(crate) fn open(config: &Config) -> anyhow::Result<Self> {
         let (mut plugin, mut api) = (None, None);
-        for (name, listener) in inherited()? {
+        let mut dns = DnsSockets::default();
+        for (name, socket) in inherited()? {
             match name.as_str() {
-                PLUGIN => plugin = Some(listener),
-                API => api = Some(listener),
+                PLUGIN => plugin = Some(StdListener::from(socket)),
+                API => api = Some(StdListener::from(socket)),
+                DNS_UDP => dns.udp = Some(socket.into()),
+                DNS_TCP => dns.tcp = Some(socket.into()),
                 _ => tracing::warn!(%name, "inherited socket with an unknown name"),
             }
         }
@@ -56,7 +63,7 @@ impl Sockets {
             Some(listener) => listener,
             None => bind(&config.socket, API_MODE, docker)?,
         };
-        Ok(Self { plugin: listener(plugin)?, api: listener(api)? })
+        Ok(Self { plugin: listener(plugin)?, api: listener(api)?, dns })
     }
 }
 
@@ -78,14 +85,14 @@ fn listener(listener: StdListener) -> anyhow::Result<UnixListener> {
     Ok(UnixListener::from_std(listener)?)
 }
 
-fn inherited() -> anyhow::Result<Vec<(String, StdListener)>> {
+fn inherited() -> anyhow::Result<Vec<(String, OwnedFd)>> {
     let passed = sd_notify::listen_fds_with_names(false).context("inherited sockets")?;
     let take = |(fd, name)| {
         // SAFETY: sd_listen_fds(3) gives these descriptors to this process (LISTEN_PID is checked
         // by the call above) and nothing else in it takes them; this runs once, at the start.
         #[expect(unsafe_code, reason = "adopting a descriptor has no safe form")]
         let owned = unsafe { OwnedFd::from_raw_fd(fd) };
-        (name, StdListener::from(owned))
+        (name, owned)
     };
     Ok(passed.map(take).collect())
 }

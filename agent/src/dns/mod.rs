@@ -15,6 +15,7 @@
 
 pub mod answer;
 pub mod counters;
+pub mod feed;
 #[cfg(test)]
 mod fixture;
 mod forward;

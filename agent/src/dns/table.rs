@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use swarmnet_model::NodeView;
 
-use super::zone::Zone;
-use crate::plugin::journal::Journal;
+use super::zone::{Names, Zone};
+use crate::plugin::journal::JournalFile;
 
 /// The zone, and the view its names are of.
 #[derive(Debug, Default)]
@@ -16,19 +16,21 @@ pub struct Table {
 }
 
 impl Table {
-    /// The managers said something new. Building names takes a while: 0.1 s for 100,000 tasks.
-    pub fn view_changed(&self, view: &Arc<NodeView>, journal: &Journal) {
+    /// The managers said something new. Building names takes a while: 0.1 s for 100,000 tasks. One
+    /// caller at a time; attachments may change meanwhile, so the journal is read afterwards.
+    pub fn view_changed(&self, view: &Arc<NodeView>, journal: &JournalFile) {
+        let names = Arc::new(Names::build(view));
         let mut known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::clone(view);
-        self.zone.store(Arc::new(Zone::build(view, journal)));
+        self.zone.store(Arc::new(Zone::with_names(names, view, &journal.read())));
     }
 
     /// A task was attached or left: before the engine hears of it, so that the first query of a
     /// container finds its asker. Names stay as they are.
-    pub fn journal_changed(&self, journal: &Journal) {
+    pub fn journal_changed(&self, journal: &JournalFile) {
         let known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         let names = Arc::clone(self.zone.load().names());
-        self.zone.store(Arc::new(Zone::with_names(names, &known, journal)));
+        self.zone.store(Arc::new(Zone::with_names(names, &known, &journal.read())));
     }
 
     /// Returns the zone to answer from.

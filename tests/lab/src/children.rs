@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::AsFd as _;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -126,8 +125,13 @@ impl Children {
             return Ok(*pid);
         }
         let mut command = self.command(service)?;
-        // Under the lock: a failed exec is waited for by the standard library, not by our reaper.
-        let child = command.spawn().with_context(|| format!("starting the {}", service.name()))?;
+        let sockets = self.sockets.as_ref().filter(|_| service == Service::Daemon);
+        // Under the lock: a failed exec is waited for by the standard library, not by our reaper; and
+        // nothing else that starts gets the daemon's sockets.
+        sockets.map_or(Ok(()), |sockets| sockets.keep_over_exec(true))?;
+        let child = command.spawn().with_context(|| format!("starting the {}", service.name()));
+        sockets.map_or(Ok(()), |sockets| sockets.keep_over_exec(false))?;
+        let child = child?;
         let pid = Pid::from_raw(i32::try_from(child.id()).context("pid out of range")?);
         table.insert(service, Child::Alive(pid));
         self.changed.notify_all();
@@ -143,12 +147,7 @@ impl Children {
                 let options = self.spec.daemon.as_ref();
                 let options = options.context("this lab was started without swarmnet daemons")?;
                 let sockets = self.sockets.as_ref().context("this host runs no daemon")?;
-                let mut command = service::daemon(options);
-                command
-                    .stdin(Stdio::from(sockets.plugin.as_fd().try_clone_to_owned()?))
-                    .stdout(Stdio::from(sockets.api.as_fd().try_clone_to_owned()?))
-                    .stderr(Stdio::from(log));
-                return Ok(command);
+                service::daemon(options, &sockets.all())
             }
         };
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

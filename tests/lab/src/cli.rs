@@ -112,6 +112,9 @@ pub(crate) enum Command {
     /// Internal: become the daemon, with the listening sockets in place
     #[command(hide = true)]
     Launch {
+        /// Listening sockets as `name=descriptor`
+        #[arg(long = "socket")]
+        sockets: Vec<String>,
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,
     },

@@ -95,7 +95,7 @@ fn run(cli: Cli) -> Result<i32> {
         }
         Command::Down => down::down(&lab)?,
         Command::Supervise { host } => supervisor::run(&lab, &host)?,
-        Command::Launch { command } => launch::become_daemon(&command)?,
+        Command::Launch { sockets, command } => launch::become_daemon(&sockets, &command)?,
     }
     Ok(0)
 }

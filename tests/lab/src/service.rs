@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,10 +69,14 @@ impl Service {
     }
 }
 
-/// Returns the command of the swarmnet daemon; its sockets come from `launch`.
-pub(crate) fn daemon(options: &DaemonOptions) -> Command {
+/// Returns the command of the swarmnet daemon; `launch` puts its sockets in place.
+pub(crate) fn daemon(options: &DaemonOptions, sockets: &[(&str, BorrowedFd<'_>)]) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.args(["launch", "--"]).arg(&options.binary).args([
+    command.arg("launch");
+    for (name, socket) in sockets {
+        command.args(["--socket", &format!("{name}={}", socket.as_raw_fd())]);
+    }
+    command.arg("--").arg(&options.binary).args([
         "daemon",
         "--socket",
         API_SOCKET,

@@ -8,13 +8,17 @@
 //! started or stopped; `down`, or `stop` and `start` of the whole host, put it right.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{Gid, Group, chown, dup2_stdout, setsid};
+use socket2::{Domain, Socket, Type};
 
 use crate::children::Children;
 use crate::control::{Answer, Request};
@@ -23,10 +27,16 @@ use crate::machine;
 use crate::service::{API_SOCKET, NOTIFY_SOCKET, PLUGIN_SOCKET};
 use crate::spec::{Lab, Role, Spec};
 
+/// Where tasks ask for names.
+const RESOLVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(169, 254, 77, 53), 53);
+const DNS_BACKLOG: i32 = 512;
+
 /// The daemon's listening sockets.
 pub(crate) struct Sockets {
-    pub(crate) plugin: UnixListener,
-    pub(crate) api: UnixListener,
+    plugin: UnixListener,
+    api: UnixListener,
+    dns_udp: Socket,
+    dns_tcp: Socket,
 }
 
 /// Becomes a new host and serves until killed.
@@ -69,12 +79,44 @@ impl Sockets {
         let sockets = Self {
             plugin: listen(Path::new(PLUGIN_SOCKET), 0o600)?,
             api: listen(Path::new(API_SOCKET), 0o660)?,
+            dns_udp: dns_socket(Type::DGRAM)?,
+            dns_tcp: dns_socket(Type::STREAM)?,
         };
+        sockets.dns_tcp.listen(DNS_BACKLOG)?;
         if let Ok(Some(group)) = Group::from_name("docker") {
             chown(API_SOCKET, None, Some(Gid::from_raw(group.gid.as_raw())))?;
         }
         Ok(sockets)
     }
+}
+
+impl Sockets {
+    /// Returns them by the names the daemon knows them by.
+    pub(crate) fn all(&self) -> [(&'static str, BorrowedFd<'_>); 4] {
+        [
+            ("plugin", self.plugin.as_fd()),
+            ("api", self.api.as_fd()),
+            ("dns-udp", self.dns_udp.as_fd()),
+            ("dns-tcp", self.dns_tcp.as_fd()),
+        ]
+    }
+
+    /// Whether a program that is started now gets them.
+    pub(crate) fn keep_over_exec(&self, keep: bool) -> Result<()> {
+        let flags = if keep { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+        for (name, socket) in self.all() {
+            fcntl(socket, FcntlArg::F_SETFD(flags)).with_context(|| format!("passing {name}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// The host gets the address later, from the daemon.
+fn dns_socket(kind: Type) -> Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, kind, None)?;
+    socket.set_freebind_v4(true)?;
+    socket.bind(&RESOLVER.into()).with_context(|| format!("binding {RESOLVER}"))?;
+    Ok(socket)
 }
 
 fn listen(path: &Path, mode: u32) -> Result<UnixListener> {
