@@ -342,7 +342,7 @@ impl Passes {
         let told = told.ok_or(CallError::NoSwarm)?;
         self.claim_ports(told, id).await?;
         let wired = self.journal.update(|journal| journal.join(id, sandbox))?;
-        self.names.journal_changed(&self.journal);
+        self.names.journal_changed(|| self.journal.read());
         let unknown = || CallError::UnknownEndpoint { endpoint: id.to_owned() };
         let endpoint = wired.ok_or_else(unknown)?;
         let result = self.wire(told, id, &endpoint).await;
@@ -419,7 +419,7 @@ impl Passes {
                 }
             }
         };
-        self.names.journal_changed(&self.journal);
+        self.names.journal_changed(|| self.journal.read());
         let (host, _) = device_names(id, &endpoint);
         if let Err(error) = teardown::remove_link(&self.netlink, self.plane.as_ref(), &host).await {
             tracing::warn!(device = %host, error = %chain(&error), "removing a device");
@@ -439,7 +439,7 @@ impl Passes {
         let plane = self.plane.take();
         let failures =
             teardown::remove_everything(&self.netlink, plane.as_ref(), &self.journal).await;
-        self.names.journal_changed(&self.journal);
+        self.names.journal_changed(|| self.journal.read());
         self.numbers.clear();
         failures.into_iter().next().map_or(Ok(()), Err)
     }

@@ -43,7 +43,9 @@ pub async fn run(
             let told = channels.told.borrow_and_update().clone();
             let (generation, view) = told.map(|t| (t.generation, t.view)).unwrap_or_default();
             let (table, journal) = (Arc::clone(&table), Arc::clone(&journal));
-            let build = tokio::task::spawn_blocking(move || table.view_changed(&view, &journal));
+            let build = tokio::task::spawn_blocking(move || {
+                table.view_changed(&view, || journal.read());
+            });
             if build.await.is_err() {
                 tracing::error!("building the names was interrupted");
                 continue;

@@ -6,7 +6,7 @@ use arc_swap::{ArcSwap, Guard};
 use swarmnet_model::NodeView;
 
 use super::zone::{Names, Zone};
-use crate::plugin::journal::JournalFile;
+use crate::plugin::journal::Journal;
 
 /// The zone, and the view its names are of.
 #[derive(Debug, Default)]
@@ -17,20 +17,20 @@ pub struct Table {
 
 impl Table {
     /// The managers said something new. Building names takes a while: 0.1 s for 100,000 tasks. One
-    /// caller at a time; attachments may change meanwhile, so the journal is read afterwards.
-    pub fn view_changed(&self, view: &Arc<NodeView>, journal: &JournalFile) {
+    /// caller at a time; attachments may change meanwhile, so `journal` is asked afterwards.
+    pub fn view_changed(&self, view: &Arc<NodeView>, journal: impl FnOnce() -> Journal) {
         let names = Arc::new(Names::build(view));
         let mut known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::clone(view);
-        self.zone.store(Arc::new(Zone::with_names(names, view, &journal.read())));
+        self.zone.store(Arc::new(Zone::with_names(names, view, &journal())));
     }
 
     /// A task was attached or left: before the engine hears of it, so that the first query of a
     /// container finds its asker. Names stay as they are.
-    pub fn journal_changed(&self, journal: &JournalFile) {
+    pub fn journal_changed(&self, journal: impl FnOnce() -> Journal) {
         let known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         let names = Arc::clone(self.zone.load().names());
-        self.zone.store(Arc::new(Zone::with_names(names, &known, &journal.read())));
+        self.zone.store(Arc::new(Zone::with_names(names, &known, &journal())));
     }
 
     /// Returns the zone to answer from.
