@@ -39,7 +39,7 @@ pub struct Inputs {
     /// Namespace cookies of sandboxes, by sandbox path; a missing one is not made yet.
     pub cookies: BTreeMap<PathBuf, u64>,
     pub host_cookie: u64,
-    pub numbers: Numbers,
+    pub numbers: Arc<Numbers>,
     /// True if there is a cgroup2 for socket load balancing.
     pub has_cgroup2: bool,
     /// The ways to the other nodes, by their address.
@@ -79,6 +79,15 @@ impl Inputs {
 
     pub fn network(&self, id: &NetworkId) -> Option<&NetworkItem> {
         network(&self.view, id)
+    }
+
+    pub fn service(&self, id: &ServiceId) -> Option<&ServiceItem> {
+        service(&self.view, id)
+    }
+
+    /// True if a service has ports that every node serves.
+    pub fn publishes(&self, id: &ServiceId) -> bool {
+        self.service(id).is_some_and(|service| !service.ports.is_empty())
     }
 
     pub fn task(&self, id: &TaskId) -> Option<&AssignedTask> {
@@ -131,8 +140,12 @@ impl Inputs {
         id: &str,
         endpoint: &'a Endpoint,
     ) -> Option<(&'a Endpoint, &'a Link)> {
-        let (host, _) = device_names(id, endpoint);
-        Some((endpoint, self.snapshot.links.get(&host)?))
+        Some((endpoint, self.device_of(id, endpoint)?))
+    }
+
+    /// Returns the host side of an endpoint, if it exists.
+    pub fn device_of(&self, id: &str, endpoint: &Endpoint) -> Option<&Link> {
+        self.snapshot.links.get(&device_names(id, endpoint).0)
     }
 
     /// Returns the gateway endpoint of a task of this node, with its device.
@@ -156,7 +169,8 @@ impl Inputs {
             let networks = backend.attachments.iter().filter_map(|a| self.network(&a.network_id));
             let vnis = networks.map(|network| network.vni.get());
             let reachable = backend.gateway.is_some() || backend.node_id == self.node_id;
-            let mesh = reachable.then_some(abi::VNI_HOST);
+            let published = backend.service_id.as_ref().is_some_and(|id| self.publishes(id));
+            let mesh = (reachable && published).then_some(abi::VNI_HOST);
             wanted.backends.extend(
                 vnis.chain(mesh).map(|vni| BackendKey { task: backend.task_id.clone(), vni }),
             );
@@ -217,6 +231,14 @@ fn items(view: &NodeView, from: ItemKey) -> impl Iterator<Item = &Item> {
 pub fn assigned<'a>(view: &'a NodeView, id: &TaskId) -> Option<&'a AssignedTask> {
     match view.get(&ItemKey::Task(id.clone())) {
         Some(Item::Task(task)) => Some(task),
+        _ => None,
+    }
+}
+
+/// Returns one service of a view.
+pub fn service<'a>(view: &'a NodeView, id: &ServiceId) -> Option<&'a ServiceItem> {
+    match view.get(&ItemKey::Service(id.clone())) {
+        Some(Item::Service(service)) => Some(service),
         _ => None,
     }
 }

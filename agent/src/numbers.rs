@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use swarmnet_model::{NetworkId, NodeId, ServiceId, TaskId};
 
 /// Size of map `nodes`; index 0 is this node.
-const NODES_MAX: u32 = 4_096;
+pub const NODES_MAX: u32 = 4_096;
 /// Size of map `svc`; index 0 is never given.
-const SERVICES_MAX: u32 = 16_384;
+pub const SERVICES_MAX: u32 = 16_384;
 
 /// What a service index stands for, as text: the key of a JSON object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -98,43 +98,133 @@ pub struct Numbers {
     pub last_backend: u32,
 }
 
+/// One change of the numbers: what is appended to the file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Entry {
+    Node(NodeId, u32),
+    Service(ServiceKey, u32),
+    Backend(BackendKey, u32),
+    ForgetService(ServiceKey),
+    ForgetBackend(BackendKey),
+}
+
+/// What must be written so that everything wanted has a number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    pub entries: Vec<Entry>,
+    /// Nodes and services for which no number is left.
+    pub without_room: usize,
+}
+
+impl Wanted {
+    /// Returns what is wanted here and not by `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self {
+            nodes: self.nodes.difference(&other.nodes).cloned().collect(),
+            services: self.services.difference(&other.services).cloned().collect(),
+            backends: self.backends.difference(&other.backends).cloned().collect(),
+        }
+    }
+}
+
 impl Numbers {
-    /// Gives a number to everything that has none; what finds no room stays without.
-    pub fn assign(&mut self, wanted: &Wanted) {
-        for node in &wanted.nodes {
-            let next = self.nodes.values().max().map_or(1, |highest| highest + 1);
-            if !self.nodes.contains_key(node) && next < NODES_MAX {
-                self.nodes.insert(node.clone(), next);
-            }
-        }
-        let mut used: BTreeSet<u32> = self.services.values().copied().collect();
-        for service in &wanted.services {
-            if !self.services.contains_key(service)
-                && let Some(index) = self.free_service(&used)
-            {
-                used.insert(index);
-                self.services.insert(service.clone(), index);
-                self.last_service = index;
-            }
-        }
+    /// Returns numbers for everything that has none; what finds no room stays without.
+    pub fn missing(&self, wanted: &Wanted) -> Missing {
+        let mut missing = Missing::default();
+        self.missing_nodes(wanted, &mut missing);
+        self.missing_services(wanted, &mut missing);
+        let mut last = self.last_backend;
         for backend in &wanted.backends {
-            if !self.backends.contains_key(backend) && self.last_backend < u32::MAX {
-                self.last_backend += 1;
-                self.backends.insert(backend.clone(), self.last_backend);
+            if !self.backends.contains_key(backend) && last < u32::MAX {
+                last += 1;
+                missing.entries.push(Entry::Backend(backend.clone(), last));
+            }
+        }
+        missing
+    }
+
+    fn missing_nodes(&self, wanted: &Wanted, missing: &mut Missing) {
+        let mut next = self.nodes.values().max().map_or(1, |highest| highest + 1);
+        for node in wanted.nodes.iter().filter(|node| !self.nodes.contains_key(*node)) {
+            if next < NODES_MAX {
+                missing.entries.push(Entry::Node(node.clone(), next));
+                next += 1;
+            } else {
+                missing.without_room += 1;
             }
         }
     }
 
-    /// Forgets services and backends that nothing wants and no map holds.
-    pub fn forget(
-        &mut self,
+    /// Fresh indexes first, so that a freed one rests as long as possible.
+    fn missing_services(&self, wanted: &Wanted, missing: &mut Missing) {
+        let new: Vec<_> =
+            wanted.services.iter().filter(|key| !self.services.contains_key(*key)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let used: BTreeSet<u32> = self.services.values().copied().collect();
+        let fresh = (self.last_service.saturating_add(1))..SERVICES_MAX;
+        let again = 1..=self.last_service.min(SERVICES_MAX - 1);
+        let mut free = fresh.chain(again).filter(|index| !used.contains(index));
+        for key in new {
+            match free.next() {
+                Some(index) => missing.entries.push(Entry::Service(key.clone(), index)),
+                None => missing.without_room += 1,
+            }
+        }
+    }
+
+    /// Makes one change.
+    pub fn take(&mut self, entry: &Entry) {
+        match entry {
+            Entry::Node(node, index) => {
+                self.nodes.insert(node.clone(), *index);
+            }
+            Entry::Service(key, index) => {
+                self.last_service = *index;
+                self.services.insert(key.clone(), *index);
+            }
+            Entry::Backend(key, id) => {
+                self.last_backend = self.last_backend.max(*id);
+                self.backends.insert(key.clone(), *id);
+            }
+            Entry::ForgetService(key) => {
+                self.services.remove(key);
+            }
+            Entry::ForgetBackend(key) => {
+                self.backends.remove(key);
+            }
+        }
+    }
+
+    /// Returns how to forget the services and backends of `gone`.
+    pub fn forgotten(&self, gone: &Wanted) -> Vec<Entry> {
+        let services = gone.services.iter().filter(|key| self.services.contains_key(*key));
+        let backends = gone.backends.iter().filter(|key| self.backends.contains_key(*key));
+        let services = services.cloned().map(Entry::ForgetService);
+        services.chain(backends.cloned().map(Entry::ForgetBackend)).collect()
+    }
+
+    /// Returns the services and backends that nothing wants and no map holds.
+    pub fn unwanted(
+        &self,
         wanted: &Wanted,
-        services_held: &BTreeSet<u32>,
-        backends_held: &BTreeSet<u32>,
-    ) {
-        self.services
-            .retain(|key, index| wanted.services.contains(key) || services_held.contains(index));
-        self.backends.retain(|key, id| wanted.backends.contains(key) || backends_held.contains(id));
+        services_held: &BTreeMap<u32, impl Sized>,
+        backends_held: &BTreeMap<u32, impl Sized>,
+    ) -> Wanted {
+        let services = self.services.iter().filter(|(key, index)| {
+            !wanted.services.contains(key) && !services_held.contains_key(index)
+        });
+        let backends = self
+            .backends
+            .iter()
+            .filter(|(key, id)| !wanted.backends.contains(key) && !backends_held.contains_key(id));
+        Wanted {
+            nodes: BTreeSet::new(),
+            services: services.map(|(key, _)| key.clone()).collect(),
+            backends: backends.map(|(key, _)| key.clone()).collect(),
+        }
     }
 
     /// Steps over numbers that the maps hold although the file does not know them.
@@ -146,12 +236,6 @@ impl Numbers {
     /// Returns the highest service index that a map may hold.
     pub fn highest_service(&self) -> u32 {
         self.services.values().copied().max().unwrap_or_default().max(self.last_service)
-    }
-
-    /// Fresh indexes first, so that a freed one rests as long as possible.
-    fn free_service(&self, used: &BTreeSet<u32>) -> Option<u32> {
-        let fresh = (self.last_service + 1)..SERVICES_MAX;
-        fresh.chain(1..=self.last_service.min(SERVICES_MAX - 1)).find(|i| !used.contains(i))
     }
 }
 
@@ -170,23 +254,33 @@ mod tests {
         }
     }
 
+    fn assign(numbers: &mut Numbers, wanted: &Wanted) {
+        numbers.missing(wanted).entries.iter().for_each(|entry| numbers.take(entry));
+    }
+
+    fn forget(numbers: &mut Numbers, wanted: &Wanted, services: &[u32], backends: &[u32]) {
+        let held = |of: &[u32]| of.iter().map(|number| (*number, ())).collect::<BTreeMap<_, _>>();
+        let gone = numbers.unwanted(wanted, &held(services), &held(backends));
+        numbers.forgotten(&gone).iter().for_each(|entry| numbers.take(entry));
+    }
+
     #[test]
     fn a_number_stays_and_a_freed_backend_id_never_returns() {
         let mut numbers = Numbers::default();
-        numbers.assign(&wanted(&["s"], &["a", "b"]));
+        assign(&mut numbers, &wanted(&["s"], &["a", "b"]));
         let before = numbers.clone();
-        numbers.assign(&wanted(&["s"], &["b"]));
+        assign(&mut numbers, &wanted(&["s"], &["b"]));
         assert_eq!(numbers, before);
-        numbers.forget(&wanted(&["s"], &["b"]), &BTreeSet::new(), &BTreeSet::new());
-        numbers.assign(&wanted(&["s"], &["a", "b"]));
+        forget(&mut numbers, &wanted(&["s"], &["b"]), &[], &[]);
+        assign(&mut numbers, &wanted(&["s"], &["a", "b"]));
         assert_eq!(numbers.backends.values().copied().collect::<Vec<_>>(), [3, 2]);
     }
 
     #[test]
     fn services_above_the_last_number_are_not_lost_when_numbers_begin_anew() {
         let mut numbers = Numbers { last_service: SERVICES_MAX - 3, ..Numbers::default() };
-        numbers.assign(&wanted(&["a", "b"], &[]));
-        numbers.assign(&wanted(&["a", "b", "c"], &[]));
+        assign(&mut numbers, &wanted(&["a", "b"], &[]));
+        assign(&mut numbers, &wanted(&["a", "b", "c"], &[]));
         assert_eq!(numbers.services.values().copied().collect::<Vec<_>>(), [16_382, 16_383, 1]);
         assert_eq!((numbers.last_service, numbers.highest_service()), (1, 16_383));
     }
@@ -194,18 +288,43 @@ mod tests {
     #[test]
     fn what_a_map_still_holds_is_not_forgotten() {
         let mut numbers = Numbers::default();
-        numbers.assign(&wanted(&["s"], &["a"]));
-        numbers.forget(&Wanted::default(), &[1].into(), &[1].into());
+        assign(&mut numbers, &wanted(&["s"], &["a"]));
+        forget(&mut numbers, &Wanted::default(), &[1], &[1]);
         assert_eq!((numbers.services.len(), numbers.backends.len()), (1, 1));
     }
 
     #[test]
     fn numbers_survive_json() {
         let mut numbers = Numbers::default();
-        numbers.assign(&wanted(&["s"], &["a"]));
+        assign(&mut numbers, &wanted(&["s"], &["a"]));
         let vip = ServiceKey::Vip(ServiceId::from_text("s"), NetworkId::from_text("n"));
         numbers.services.insert(vip, 9);
         let text = serde_json::to_string(&numbers).unwrap();
         assert_eq!(serde_json::from_str::<Numbers>(&text).unwrap(), numbers);
+    }
+
+    #[test]
+    fn services_beyond_the_last_index_are_counted_not_lost_in_silence() {
+        let numbers = Numbers { last_service: SERVICES_MAX - 1, ..Numbers::default() };
+        let services: BTreeMap<_, _> = (2..SERVICES_MAX)
+            .map(|index| (ServiceKey::Mesh(ServiceId::from_text(index.to_string())), index))
+            .collect();
+        let numbers = Numbers { services, ..numbers };
+        let missing = numbers.missing(&wanted(&["a", "b", "c"], &[]));
+        assert_eq!((missing.entries.len(), missing.without_room), (1, 2));
+    }
+
+    #[test]
+    fn changes_that_are_made_twice_end_in_the_same_numbers() {
+        let mut numbers = Numbers::default();
+        let mut entries = numbers.missing(&wanted(&["s", "t"], &["a", "b"])).entries;
+        entries.push(Entry::ForgetService(ServiceKey::Mesh(ServiceId::from_text("s"))));
+        entries.push(Entry::Service(ServiceKey::Mesh(ServiceId::from_text("s")), 3));
+        entries.iter().for_each(|entry| numbers.take(entry));
+        let once = numbers.clone();
+        entries.iter().for_each(|entry| numbers.take(entry));
+        assert_eq!(numbers, once);
+        let text = serde_json::to_string(&entries).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Entry>>(&text).unwrap(), entries);
     }
 }

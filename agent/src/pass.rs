@@ -23,10 +23,10 @@ use crate::netlink::link::VethEnd;
 use crate::netlink::nft_rules::TableSpec;
 use crate::netlink::{Netlink, netns};
 use crate::numbers_file::NumbersFile;
-use crate::plans::{Action, Plans};
 use crate::plugin::journal::{Endpoint, JournalFile, device_names, write_atomically};
 use crate::plugin::wire_up::CallError;
 use crate::reconcile::Told;
+use crate::round::Memory;
 use crate::teardown;
 use crate::underlay::Underlay;
 
@@ -64,6 +64,7 @@ pub struct Passes {
     pub(crate) numbers: NumbersFile,
     pub(crate) names: Arc<Table>,
     pub(crate) writer: Writer,
+    pub(crate) memory: Memory,
     pub(crate) placeholders: Placeholders,
     /// Ports of other programs as last written to disk.
     pub(crate) conflicts_written: Option<BTreeSet<(u8, u16)>>,
@@ -122,6 +123,7 @@ impl Passes {
             numbers,
             writer: Writer::new(cgroup.clone()),
             names,
+            memory: Memory::default(),
             placeholders: Placeholders::default(),
             conflicts_written: None,
             directory: directory.to_path_buf(),
@@ -147,12 +149,22 @@ impl Passes {
         Arc::clone(&self.backends_left)
     }
 
-    /// Brings the kernel to what was told.
+    /// Brings the kernel to what was told, and looks at the host for what others have changed.
     pub async fn pass(&mut self, told: &Told) -> Outcome {
-        self.read_cookies().await;
+        self.memory.begin();
+        self.run(told, true).await
+    }
+
+    /// Brings the kernel to a newer view; the host is not looked at for a change of its services.
+    pub async fn follow(&mut self, told: &Told) -> Outcome {
+        if self.memory.has_looked() { self.run(told, false).await } else { self.pass(told).await }
+    }
+
+    async fn run(&mut self, told: &Told, look: bool) -> Outcome {
+        let look = self.read_cookies().await || look;
         let mut outcome = Outcome::default();
         for _ in 0..ROUNDS_MAX {
-            outcome = match self.round(told).await {
+            outcome = match self.round(told, look).await {
                 Ok(None) => Outcome { settled: true, ..Outcome::default() },
                 Ok(Some(rest)) => Outcome { failed: Some(rest), ..Outcome::default() },
                 Err(failure) => {
@@ -181,79 +193,7 @@ impl Passes {
         unseen.peek().is_some() && unseen.all(|path| !path.exists())
     }
 
-    /// One observation, one plan, one execution; `None` if there was nothing left to do.
-    async fn round(&mut self, told: &Told) -> Result<Option<String>, String> {
-        let plane = self.loaded().await?;
-        let kernel = Kernel::read(&self.netlink, &plane).await.map_err(|e| chain(&e))?;
-        let mut inputs = self.inputs(told, &kernel);
-        self.underlay.follow(&self.netlink, &inputs).await;
-        inputs.ways = self.underlay.ways().clone();
-        self.numbers.assign(&kernel, &inputs.wanted()).map_err(|e| chain(&e))?;
-        inputs.numbers = self.numbers.read();
-        let plans = Plans::make(&inputs, &kernel, &self.placeholders).map_err(|e| chain(&e))?;
-        self.tell_firewall(&inputs);
-        self.mtu.send_replace(inputs.attachment_mtu());
-        let plans = if told.complete { plans } else { plans.without_removals() };
-        if plans.is_empty() {
-            if told.complete {
-                self.numbers.forget(&inputs.wanted(), &plans).map_err(|e| chain(&e))?;
-            }
-            return Ok(None);
-        }
-        self.apply(&kernel, &plans).await?;
-        Ok(plans.first_unsettled().map(|action| format!("still to do: {action}")))
-    }
-
-    /// Returns what a pass would do now, without doing it.
-    ///
-    /// # Errors
-    /// Something could not be read.
-    pub async fn pending(&mut self, told: &Told) -> Result<Vec<String>, String> {
-        let plane = self.loaded().await?;
-        let kernel = Kernel::read(&self.netlink, &plane).await.map_err(|e| chain(&e))?;
-        let inputs = self.inputs(told, &kernel);
-        let plans = Plans::make(&inputs, &kernel, &self.placeholders).map_err(|e| chain(&e))?;
-        Ok(plans.in_order().iter().map(ToString::to_string).collect())
-    }
-
-    fn inputs(&self, told: &Told, kernel: &Kernel) -> Inputs {
-        Inputs {
-            node_id: told.node_id.clone(),
-            view: Arc::clone(&told.view),
-            journal: self.journal.read(),
-            pool: self.pool,
-            snapshot: kernel.snapshot.clone(),
-            cookies: self.cookies.clone(),
-            host_cookie: self.host_cookie,
-            numbers: self.numbers.read(),
-            has_cgroup2: self.cgroup.is_some(),
-            ways: self.underlay.ways().clone(),
-        }
-    }
-
-    /// Setting up goes on after a failure: one broken item must not hold up the others.
-    async fn apply(&mut self, kernel: &Kernel, plans: &Plans) -> Result<(), String> {
-        let last = self.numbers.read().highest_service();
-        self.writer.new_round();
-        let mut failures = Vec::new();
-        let actions = plans.in_order();
-        for action in &actions {
-            let done = action
-                .apply(kernel, &mut self.writer, &mut self.placeholders, &self.journal, last)
-                .await;
-            match done {
-                Ok(()) => tracing::info!(%action, "applied"),
-                Err(error @ ApplyError::PortTaken { .. }) => self.warn_once(action, &error),
-                Err(error) => failures.push(format!("{action}: {}", chain(&error))),
-            }
-        }
-        if actions.iter().any(Action::strands_sockets) {
-            self.backends_left.notify_one();
-        }
-        failures.into_iter().next().map_or(Ok(()), Err)
-    }
-
-    fn warn_once(&mut self, action: &impl Display, error: &ApplyError) {
+    pub(crate) fn warn_once(&mut self, action: &impl Display, error: &ApplyError) {
         let text = chain(error);
         if self.reported.insert(text.clone()) {
             tracing::warn!(%action, error = %text, "a published port is used by another program");
@@ -289,7 +229,8 @@ impl Passes {
         }
     }
 
-    fn tell_firewall(&mut self, inputs: &Inputs) {
+    /// Tells the firewall which ports are published.
+    pub(crate) fn tell_firewall(&mut self, inputs: &Inputs) {
         let wanted = crate::ingress::desired::desired(inputs);
         self.placeholders.keep_conflicts(&wanted.held);
         let spec = TableSpec {
@@ -305,7 +246,7 @@ impl Passes {
         });
     }
 
-    async fn loaded(&mut self) -> Result<Arc<Dataplane>, String> {
+    pub(crate) async fn loaded(&mut self) -> Result<Arc<Dataplane>, String> {
         if let Some(plane) = &self.plane {
             return Ok(Arc::clone(plane));
         }
@@ -315,18 +256,23 @@ impl Passes {
         Ok(plane)
     }
 
-    async fn read_cookies(&mut self) {
+    /// Returns true if there are new ones.
+    async fn read_cookies(&mut self) -> bool {
         let journal = self.journal.read();
         let paths: Vec<_> = journal.joined().filter_map(|(_, e)| e.sandbox.clone()).collect();
+        let before = self.cookies.len();
         self.cookies.retain(|path, _| paths.contains(path));
+        let mut changed = self.cookies.len() != before;
         for path in paths {
             if !self.cookies.contains_key(&path)
                 && path.exists()
                 && let Ok(cookie) = netns::cookie_at(&path).await
             {
                 self.cookies.insert(path, cookie);
+                changed = true;
             }
         }
+        changed
     }
 
     /// Makes the veth pair of an endpoint and everything its packets need.
@@ -435,6 +381,7 @@ impl Passes {
         self.firewall.send_replace(None);
         self.cookies.clear();
         self.writer = Writer::new(self.cgroup.clone());
+        self.memory = Memory::default();
         self.maps.send_replace(None);
         let plane = self.plane.take();
         let failures =

@@ -17,7 +17,7 @@ use crate::pass::{Outcome, Passes};
 use crate::plugin::wire_up::CallError;
 
 /// A look at the kernel even if nobody asks: finds what others have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// First and longest pause after a pass that failed.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
@@ -69,6 +69,7 @@ pub async fn run(mut passes: Passes, mut channels: Channels, stop: CancellationT
             () = tokio::time::sleep(pause) => Woken::Timer,
         };
         let told = channels.told.borrow_and_update().clone();
+        let follows = matches!(woken, Woken::Told(_));
         match woken {
             Woken::Command(None) | Woken::Told(false) => return,
             Woken::Command(Some(command)) => {
@@ -84,7 +85,7 @@ pub async fn run(mut passes: Passes, mut channels: Channels, stop: CancellationT
             pause = LOOK_EVERY;
             continue;
         };
-        let outcome = passes.pass(&told).await;
+        let outcome = if follows { passes.follow(&told).await } else { passes.pass(&told).await };
         last_pass = Instant::now();
         pause = next_pause(&outcome, &mut retry);
         if outcome.settled {

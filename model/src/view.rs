@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use imbl::OrdMap;
-use imbl::ordmap::DiffItem;
+pub use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;

@@ -14,22 +14,22 @@ const QUIET_WAIT_S: u64 = 300;
 const TICK_US: u64 = 10_000;
 
 /// Returns one line about the machine and the versions of what is compared.
-pub(crate) fn describe(lab: &Lab) -> String {
+pub(crate) fn describe(lab: Option<&Lab>) -> String {
     let kernel = read("/proc/sys/kernel/osrelease");
     let clock = read("/sys/devices/system/clocksource/clocksource0/current_clocksource");
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name\t: ")).unwrap_or("?");
     let cpus = cpus();
     let version = ["engine", "master", "--", "version", "--format", "{{.Server.Version}}"];
-    let engine = lab.lab_ok(&version);
-    let wrk = lab.sh("client", "wrk -v 2>&1 | head -1").stdout;
+    let engine = lab.map_or_else(|| "not used".to_owned(), |lab| lab.lab_ok(&version));
+    let wrk = lab.map(|lab| lab.sh("client", "wrk -v 2>&1 | head -1").stdout).unwrap_or_default();
     format!(
         "Linux {}, {cpus} x {model}, clock {}, Docker Engine {}, {}\nmedian (least to most) of \
          interleaved rounds; ratios are taken round by round\n",
         kernel.trim(),
         clock.trim(),
         engine.trim(),
-        wrk.split(" Copyright").next().unwrap_or("no wrk").trim(),
+        wrk.split(" Copyright").next().filter(|name| !name.is_empty()).unwrap_or("no wrk").trim(),
     )
 }
 

@@ -5,17 +5,20 @@
 //! shared machine. Nothing is asserted on time; a row fails only if something does not answer.
 //!
 //! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed ·
-//! `overlay` task to task · `vip` a service's address: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
-//! `KEEP=1` leaves the lab up. Needs root.
+//! `overlay` task to task · `vip` a service's address · `program` ten thousand services: a word on the
+//! command line selects rows. `WAIT=0` does not wait for a quiet machine, `KEEP=1` leaves the lab up.
+//! Needs root.
 #![expect(clippy::unwrap_used, reason = "a program for developers: a wrong step ends it")]
 
 mod figures;
 mod machine;
 mod mesh;
+mod namespace;
 mod overlay;
 mod path;
 mod peers;
 mod probe;
+mod program;
 mod report;
 mod restart;
 mod services;
@@ -30,14 +33,20 @@ use swarmnet_tests::harness::lab::Lab;
 
 use report::{Report, Row};
 
-type Measure = fn(&Lab) -> Vec<Row>;
+enum Measure {
+    /// On the hosts of a lab.
+    Lab(fn(&Lab) -> Vec<Row>),
+    /// In networks of its own.
+    Alone(fn() -> Vec<Row>),
+}
 
 const ROWS: &[(&str, Measure)] = &[
-    ("start", start::measure),
-    ("mesh", mesh::measure),
-    ("restart", restart::measure),
-    ("overlay", overlay::measure),
-    ("vip", vip::measure),
+    ("start", Measure::Lab(start::measure)),
+    ("mesh", Measure::Lab(mesh::measure)),
+    ("restart", Measure::Lab(restart::measure)),
+    ("overlay", Measure::Lab(overlay::measure)),
+    ("vip", Measure::Lab(vip::measure)),
+    ("program", Measure::Alone(program::measure)),
 ];
 
 fn main() -> ExitCode {
@@ -54,25 +63,31 @@ fn main() -> ExitCode {
         eprintln!("no such row; there are: {}", names.join(", "));
         return ExitCode::FAILURE;
     }
-    let lab = Lab::start("bench", &["--swarm"]);
-    let mut report = Report::begin(&machine::describe(&lab));
+    let on_a_lab = selected.iter().any(|(_, measure)| matches!(measure, Measure::Lab(_)));
+    let lab = on_a_lab.then(|| Lab::start("bench", &["--swarm"]));
+    let mut report = Report::begin(&machine::describe(lab.as_ref()));
     if let Some(warning) = machine::wait_until_quiet() {
         report.line(warning);
     }
     let mut whole = true;
     for (name, measure) in selected {
         report.line(&format!("\n{name} ({})", machine::activity()));
-        match catch_unwind(AssertUnwindSafe(|| measure(&lab))) {
+        let rows = || match (measure, &lab) {
+            (Measure::Lab(measure), Some(lab)) => measure(lab),
+            (Measure::Alone(measure), _) => measure(),
+            (Measure::Lab(_), None) => unreachable!("a row on a lab has started one"),
+        };
+        match catch_unwind(AssertUnwindSafe(rows)) {
             Ok(rows) => rows.iter().for_each(|row| report.row(row)),
             Err(_panic) => {
-                lab.show_logs();
+                lab.iter().for_each(Lab::show_logs);
                 report.failed(name);
                 whole = false;
             }
         }
-        lab.remove_all_services();
+        lab.iter().for_each(Lab::remove_all_services);
     }
-    lab.stop();
+    lab.iter().for_each(Lab::stop);
     report.end();
     if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,5 +1,6 @@
 //! Does what a plan says to services, slots and backends, in an order packets cannot notice.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use swarmnet_ebpf::abi::{SVC_USED, Service, SlotRange};
 use swarmnet_ebpf::map::{Backends, Maps, Svc};
 
 use super::plan::Action;
-use super::slots::{Range, free_range};
+use super::slots::{Range, Slots};
 use super::{ServiceEntry, observe};
 use crate::edit::Edit;
 use crate::kernel::{ApplyError, Kernel};
@@ -19,9 +20,10 @@ const REST: Duration = Duration::from_secs(1);
 /// Writes services; remembers the ranges that rest.
 #[derive(Debug, Default)]
 pub struct Writer {
-    resting: Vec<(Range, Instant)>,
-    /// Ranges in use or given in this round, sorted; a range that was left counts until the next.
-    taken: Option<Vec<Range>>,
+    /// In the order in which they were left.
+    resting: VecDeque<(Range, Instant)>,
+    /// `None`: to be read from the map.
+    slots: Option<Slots>,
     /// Counts range switches; shown in dumps.
     tag: u16,
     cgroup: Option<PathBuf>,
@@ -33,9 +35,9 @@ impl Writer {
         Self { cgroup, ..Self::default() }
     }
 
-    /// Forgets what was read of the maps: others may have written since.
-    pub fn new_round(&mut self) {
-        self.taken = None;
+    /// Forgets what is known of the maps: after a failure, and whenever all of them are read back.
+    pub fn read_again(&mut self) {
+        self.slots = None;
     }
 
     /// Applies one action; services up to index `last` may hold slots.
@@ -106,34 +108,38 @@ impl Writer {
         if count == 0 {
             return Ok(SlotRange::default());
         }
-        let mut taken = match self.taken.take() {
-            Some(taken) => taken,
-            None => self.taken(maps, last)?,
-        };
-        let base = free_range(count.into(), &taken);
-        if let Some(base) = base {
-            let range = (base, count.into());
-            taken.insert(taken.partition_point(|other| *other < range), range);
+        if self.slots.is_none() {
+            self.slots = Some(self.taken(maps, last)?);
         }
-        self.taken = Some(taken);
+        self.end_rest();
+        let base = self.slots.as_mut().and_then(|slots| slots.give(count.into()));
         let base = base.ok_or_else(none)?;
         maps.write_slots(base, ids)?;
         self.tag = self.tag.wrapping_add(1);
         Ok(SlotRange { base, count, tag: self.tag })
     }
 
-    fn taken(&mut self, maps: &Maps, last: u32) -> Result<Vec<Range>, ApplyError> {
-        self.resting.retain(|(_, since)| since.elapsed() < REST);
-        let mut taken = observe::ranges(maps, last)?;
-        taken.extend(self.resting.iter().map(|(range, _)| *range));
-        taken.sort_unstable();
-        Ok(taken)
+    fn taken(&self, maps: &Maps, last: u32) -> Result<Slots, ApplyError> {
+        let resting = self.resting.iter().map(|(range, _)| *range);
+        Ok(Slots::with(observe::ranges(maps, last)?.into_iter().chain(resting)))
+    }
+
+    /// Ranges that nobody reads any more are free again.
+    fn end_rest(&mut self) {
+        while let Some((range, _)) =
+            self.resting.front().filter(|(_, since)| since.elapsed() >= REST)
+        {
+            if let Some(slots) = &mut self.slots {
+                slots.give_back(*range);
+            }
+            self.resting.pop_front();
+        }
     }
 
     fn rest(&mut self, word: u64) {
         let range = SlotRange::unpack(word);
         if range.count > 0 {
-            self.resting.push(((range.base, range.count.into()), Instant::now()));
+            self.resting.push_back(((range.base, range.count.into()), Instant::now()));
         }
     }
 }
@@ -178,7 +184,7 @@ mod tests {
         for index in 1..=3 {
             writer.set(&maps, index, &entry(vec![index; 3]), 3).unwrap();
         }
-        writer.new_round();
+        writer.read_again();
         writer.set(&maps, 4, &entry(vec![4; 3]), 4).unwrap();
         let found = observe::services(&maps, 4).unwrap();
         (1..=4).for_each(|index| assert_eq!(found[&index], entry(vec![index; 3])));

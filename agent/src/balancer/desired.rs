@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use swarmnet_ebpf::abi::{self, Backend, Be32};
-use swarmnet_model::view::{self, BackendState, NetworkItem};
+use swarmnet_model::view::{self, BackendState};
 use swarmnet_model::{ServiceId, TaskId};
 
 use super::{ServiceEntry, State, maglev};
@@ -12,24 +12,30 @@ use crate::netlink::link::Link;
 use crate::numbers::{BackendKey, ServiceKey};
 use crate::plugin::journal::Endpoint;
 
-/// Active tasks by service, in the order of their ids.
-type Active<'a> = BTreeMap<&'a ServiceId, Vec<&'a TaskId>>;
+/// Active tasks with their backend ids, by service and VNI (0: the mesh), in the order of the tasks.
+type Active<'a> = BTreeMap<(&'a ServiceId, u32), Vec<(&'a TaskId, u32)>>;
 
 /// Returns services with their active backends; draining ones are entries without a slot.
 pub fn desired(inputs: &Inputs) -> State {
     let mut state = State { sockets: inputs.has_cgroup2, ..State::default() };
+    let mut active = Active::new();
+    // One walk for all services, and one look for each number: a view may hold a hundred thousand.
     for backend in inputs.serving() {
-        add_vip_backends(inputs, backend, &mut state);
-        add_mesh_backend(inputs, backend, &mut state);
+        add_vip_backends(inputs, backend, &mut state, &mut active);
+        add_mesh_backend(inputs, backend, &mut state, &mut active);
     }
-    let active = active(inputs);
     add_vips(inputs, &active, &mut state);
     add_mesh(inputs, &active, &mut state);
     add_host_ports(inputs, &mut state);
     state
 }
 
-fn add_vip_backends(inputs: &Inputs, backend: &view::Backend, state: &mut State) {
+fn add_vip_backends<'a>(
+    inputs: &Inputs,
+    backend: &'a view::Backend,
+    state: &mut State,
+    active: &mut Active<'a>,
+) {
     let Some(node) = inputs.node_index(&backend.node_id) else { return };
     for attachment in &backend.attachments {
         let Some(network) = inputs.network(&attachment.network_id) else { continue };
@@ -40,13 +46,21 @@ fn add_vip_backends(inputs: &Inputs, backend: &view::Backend, state: &mut State)
         } else {
             Backend { addr: Be32::new(attachment.address.ip()), node, ..Backend::default() }
         };
-        let Some(id) = backend_id(inputs, &backend.task_id, vni) else { continue };
-        let (state_of, kind) = (map_state(backend.state), abi::BE_VIP);
-        state.backends.insert(id, Backend { vni, state: state_of, kind, ..place });
+        let place = Backend { vni, kind: abi::BE_VIP, ..place };
+        add_backend(inputs, backend, place, state, active);
     }
 }
 
-fn add_mesh_backend(inputs: &Inputs, backend: &view::Backend, state: &mut State) {
+fn add_mesh_backend<'a>(
+    inputs: &Inputs,
+    backend: &'a view::Backend,
+    state: &mut State,
+    active: &mut Active<'a>,
+) {
+    let service = backend.service_id.as_ref();
+    if !service.is_some_and(|service| inputs.publishes(service)) {
+        return;
+    }
     let Some(node) = inputs.node_index(&backend.node_id) else { return };
     let place = if node == 0 {
         let Some(local) = inputs.gateway_of(&backend.task_id) else { return };
@@ -55,10 +69,26 @@ fn add_mesh_backend(inputs: &Inputs, backend: &view::Backend, state: &mut State)
         let Some(gateway) = backend.gateway else { return };
         Backend { addr: Be32::new(gateway), node, ..Backend::default() }
     };
-    if let Some(id) = backend_id(inputs, &backend.task_id, abi::VNI_HOST) {
-        let (state_of, kind) = (map_state(backend.state), abi::BE_MESH);
-        state.backends.insert(id, Backend { state: state_of, kind, ..place });
+    let place = Backend { vni: abi::VNI_HOST, kind: abi::BE_MESH, ..place };
+    add_backend(inputs, backend, place, state, active);
+}
+
+fn add_backend<'a>(
+    inputs: &Inputs,
+    backend: &'a view::Backend,
+    place: Backend,
+    state: &mut State,
+    active: &mut Active<'a>,
+) {
+    let Some(id) = backend_id(inputs, &backend.task_id, place.vni) else { return };
+    state.backends.insert(id, Backend { state: map_state(backend.state), ..place });
+    if let Some(service) = backend.service_id.as_ref().filter(|_| is_active(backend)) {
+        active.entry((service, place.vni)).or_default().push((&backend.task_id, id));
     }
+}
+
+fn is_active(backend: &view::Backend) -> bool {
+    backend.state == BackendState::Active
 }
 
 fn add_vips(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
@@ -67,10 +97,12 @@ fn add_vips(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
             let key = ServiceKey::Vip(service.id.clone(), vip.network_id.clone());
             let found = inputs.network(&vip.network_id).zip(inputs.numbers.services.get(&key));
             let Some((network, index)) = found else { continue };
+            let vni = network.vni.get();
+            let tasks = active.get(&(&service.id, vni)).map_or(&[][..], Vec::as_slice);
             let entry = ServiceEntry {
-                vni: network.vni.get(),
+                vni,
                 vip: Be32::new(vip.address.ip()),
-                vip_slots: vip_slots(inputs, tasks_of(active, service), network, state),
+                vip_slots: tasks.iter().map(|(_, id)| *id).collect(),
                 mesh_slots: Vec::new(),
             };
             state.services.insert(*index, entry);
@@ -78,26 +110,12 @@ fn add_vips(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
     }
 }
 
-fn vip_slots(
-    inputs: &Inputs,
-    active: &[&TaskId],
-    network: &NetworkItem,
-    state: &State,
-) -> Vec<u32> {
-    let ids = active.iter().filter_map(|task| backend_id(inputs, task, network.vni.get()));
-    ids.filter(|id| state.backends.contains_key(id)).collect()
-}
-
 fn add_mesh(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
     for service in inputs.services().filter(|service| !service.ports.is_empty()) {
         let key = ServiceKey::Mesh(service.id.clone());
         let Some(index) = inputs.numbers.services.get(&key) else { continue };
-        let tasks: Vec<(&TaskId, u32)> = tasks_of(active, service)
-            .iter()
-            .filter_map(|task| Some((*task, backend_id(inputs, task, abi::VNI_HOST)?)))
-            .filter(|(_, id)| state.backends.contains_key(id))
-            .collect();
-        let entry = ServiceEntry { mesh_slots: mesh_slots(&tasks), ..ServiceEntry::default() };
+        let tasks = active.get(&(&service.id, abi::VNI_HOST)).map_or(&[][..], Vec::as_slice);
+        let entry = ServiceEntry { mesh_slots: mesh_slots(tasks), ..ServiceEntry::default() };
         state.services.insert(*index, entry);
     }
 }
@@ -128,21 +146,6 @@ fn add_host_ports(inputs: &Inputs, state: &mut State) {
         let mesh_slots = mesh_slots(&[(id, backend)]);
         state.services.insert(*index, ServiceEntry { mesh_slots, ..ServiceEntry::default() });
     }
-}
-
-/// Ordered by task id, as the view is. One walk for all services: a view may hold thousands.
-fn active(inputs: &Inputs) -> Active<'_> {
-    let mut found = Active::new();
-    for backend in inputs.serving().filter(|b| b.state == BackendState::Active) {
-        if let Some(service) = &backend.service_id {
-            found.entry(service).or_default().push(&backend.task_id);
-        }
-    }
-    found
-}
-
-fn tasks_of<'a, 'b>(active: &'b Active<'a>, service: &view::ServiceItem) -> &'b [&'a TaskId] {
-    active.get(&service.id).map_or(&[], Vec::as_slice)
 }
 
 fn backend_id(inputs: &Inputs, task: &TaskId, vni: u32) -> Option<u32> {

@@ -1,33 +1,106 @@
 //! Pure: which range of slots a service gets.
 //!
-//! Ranges have a power of two of slots and start at a multiple of it, so that they never fragment
-//! below their size. A range that a service has left rests before it is given again: a program that
-//! read the old range may still be running.
+//! Ranges have a power of two of slots and start at a multiple of it (buddies), so that two freed
+//! halves are a whole again and a range is found in the same time whether ten services or ten
+//! thousand have one.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Slots in the map `slots`.
-pub const SLOTS: u32 = 1 << 20;
+pub const SLOTS: u32 = 1 << ORDERS_MAX;
+const ORDERS_MAX: u32 = 20;
 
 /// A range: first slot and number of slots.
 pub type Range = (u32, u32);
 
-/// Returns the first slot of a free range for `count` entries; `None` if there is no room.
-///
-/// `taken` are the ranges in use or resting, in any order; an empty range takes no room.
-pub fn free_range(count: u32, taken: &[Range]) -> Option<u32> {
-    let size = count.max(1).checked_next_power_of_two()?;
-    let mut taken: Vec<_> = taken.iter().filter(|range| range.1 > 0).copied().collect();
-    taken.sort_unstable();
-    let mut base = 0_u32;
-    for (first, length) in taken {
-        let end = first.saturating_add(length.next_power_of_two());
-        if base + size <= first {
-            break;
+/// Free and taken ranges of the map.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// First slots of free ranges, by the power of two they have.
+    free: Vec<BTreeSet<u32>>,
+    /// First slot of each taken range, with its power of two.
+    taken: BTreeMap<u32, u32>,
+}
+
+impl Default for Slots {
+    fn default() -> Self {
+        let mut free = vec![BTreeSet::new(); ORDERS_MAX as usize + 1];
+        free[ORDERS_MAX as usize].insert(0);
+        Self { free, taken: BTreeMap::new() }
+    }
+}
+
+impl Slots {
+    /// Returns the map with these ranges taken.
+    pub fn with(taken: impl IntoIterator<Item = Range>) -> Self {
+        let mut slots = Self::default();
+        taken.into_iter().for_each(|range| slots.take(range));
+        slots
+    }
+
+    /// Returns the first slot of a range for `count` entries, which is taken now; the lowest one
+    /// that fits. `None` if there is no room.
+    pub fn give(&mut self, count: u32) -> Option<u32> {
+        let order = order(count)?;
+        let fits = (order..=ORDERS_MAX).filter_map(|o| Some((*self.free_of(o).first()?, o)));
+        let (base, found) = fits.min()?;
+        self.split(base, found, base, order);
+        Some(base)
+    }
+
+    /// Gives a range back; one that was never taken is left alone.
+    pub fn give_back(&mut self, (base, count): Range) {
+        let Some(mut order) = order(count).filter(|order| self.taken.get(&base) == Some(order))
+        else {
+            return;
+        };
+        self.taken.remove(&base);
+        let mut base = base;
+        while order < ORDERS_MAX && self.free_of(order).contains(&(base ^ (1 << order))) {
+            self.free_mut(order).remove(&(base ^ (1 << order)));
+            base &= !(1 << order);
+            order += 1;
         }
-        if end > base {
-            base = end.checked_next_multiple_of(size)?;
+        self.free_mut(order).insert(base);
+    }
+
+    /// Takes a range that is in use; one that is taken already, even in part, is left alone.
+    fn take(&mut self, (base, count): Range) {
+        let Some(order) = order(count).filter(|order| base % (1 << order) == 0) else { return };
+        let around = |found: &u32| (base & !((1 << *found) - 1), *found);
+        let free = (order..=ORDERS_MAX)
+            .map(|found| around(&found))
+            .find(|(first, found)| self.free_of(*found).contains(first));
+        if let Some((first, found)) = free {
+            self.split(first, found, base, order);
         }
     }
-    (base.checked_add(size)? <= SLOTS).then_some(base)
+
+    /// Takes `base` of size `order` out of the free range `first` of size `found`.
+    fn split(&mut self, first: u32, found: u32, base: u32, order: u32) {
+        self.free_mut(found).remove(&first);
+        let mut first = first;
+        for half in (order..found).rev() {
+            let upper = first + (1 << half);
+            let (kept, freed) = if base < upper { (first, upper) } else { (upper, first) };
+            self.free_mut(half).insert(freed);
+            first = kept;
+        }
+        self.taken.insert(base, order);
+    }
+
+    fn free_of(&self, order: u32) -> &BTreeSet<u32> {
+        &self.free[order as usize]
+    }
+
+    fn free_mut(&mut self, order: u32) -> &mut BTreeSet<u32> {
+        &mut self.free[order as usize]
+    }
+}
+
+/// The power of two that has room for `count` entries; `None` for none and for too many.
+fn order(count: u32) -> Option<u32> {
+    (1..=SLOTS).contains(&count).then(|| count.next_power_of_two().trailing_zeros())
 }
 
 #[cfg(test)]
@@ -41,33 +114,41 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ranges_never_overlap_and_lie_inside(counts in prop::collection::vec(1_u32..5_000, 1..80)) {
-            let mut taken: Vec<Range> = Vec::new();
-            for count in counts {
-                let Some(base) = free_range(count, &taken) else { continue };
+        fn ranges_never_overlap_and_lie_inside_and_all_come_back(
+            steps in prop::collection::vec((1_u32..5_000, any::<bool>()), 1..120),
+        ) {
+            let (mut slots, mut taken) = (Slots::default(), Vec::<Range>::new());
+            for (count, returns) in steps {
+                if returns && !taken.is_empty() {
+                    slots.give_back(taken.remove(count as usize % taken.len()));
+                }
+                let Some(base) = slots.give(count) else { continue };
                 let range = (base, count);
                 prop_assert!(base + count.next_power_of_two() <= SLOTS);
                 prop_assert!(taken.iter().all(|other| !overlap(*other, range)));
                 taken.push(range);
+                prop_assert_eq!(&Slots::with(taken.iter().copied()), &slots);
             }
-        }
-
-        #[test]
-        fn a_freed_range_can_be_given_again(keep in 0_usize..8, count in 1_u32..300) {
-            let mut taken: Vec<Range> = Vec::new();
-            for _ in 0..8 {
-                let base = free_range(count, &taken).unwrap();
-                taken.push((base, count));
-            }
-            let freed = taken.remove(keep);
-            prop_assert_eq!(free_range(count, &taken), Some(freed.0));
+            taken.into_iter().for_each(|range| slots.give_back(range));
+            prop_assert_eq!(slots, Slots::default());
         }
     }
 
     #[test]
-    fn a_full_map_is_an_answer() {
-        assert_eq!(free_range(1, &[(0, SLOTS)]), None);
-        assert_eq!(free_range(SLOTS + 1, &[]), None);
-        assert_eq!(free_range(SLOTS, &[]), Some(0));
+    fn the_lowest_range_that_fits_is_given() {
+        let mut slots = Slots::with([(0, 3), (8, 8)]);
+        assert_eq!(slots.give(4), Some(4));
+        assert_eq!(slots.give(16), Some(16));
+        assert_eq!(slots.give(1), Some(32));
+    }
+
+    #[test]
+    fn a_full_map_is_an_answer_and_nonsense_takes_nothing() {
+        assert_eq!(Slots::with([(0, SLOTS)]).give(1), None);
+        assert_eq!(Slots::default().give(SLOTS + 1), None);
+        assert_eq!(Slots::default().give(SLOTS), Some(0));
+        let mut slots = Slots::with([(5, 16), (0, 0), (SLOTS, 4)]);
+        slots.give_back((64, 64));
+        assert_eq!(slots, Slots::default());
     }
 }

@@ -10,7 +10,7 @@ use swarmnet_model::view::{Backend, NetworkItem, ServiceItem};
 use swarmnet_model::{Item, ItemKey, NodeId, NodeView, ServiceId, TaskId};
 
 use super::DebugError;
-use crate::inputs::{backends, networks, services};
+use crate::inputs::{backends, networks, service};
 use crate::local::LocalState;
 use crate::numbers::{BackendKey, Numbers, ServiceKey};
 use crate::numbers_file;
@@ -47,7 +47,10 @@ impl Evidence {
             maps: Maps::open_pinned(&pins)?,
             node_id,
             view,
-            numbers: file(&directory.join(numbers_file::FILE))?,
+            numbers: numbers_file::read(&directory).map_err(|source| DebugError::File {
+                path: directory.join(numbers_file::FILE).display().to_string(),
+                source,
+            })?,
             journal: file(&directory.join(crate::dataplane::JOURNAL))?,
             conflicts: file(&directory.join(CONFLICTS_FILE))?,
         })
@@ -64,7 +67,7 @@ impl Evidence {
     }
 
     pub fn service(&self, id: &ServiceId) -> Option<&ServiceItem> {
-        services(&self.view).find(|service| service.id == *id)
+        service(&self.view, id)
     }
 
     pub fn service_name(&self, id: &ServiceId) -> String {

@@ -72,6 +72,7 @@ impl World {
             internal: words.contains(&"internal"),
             attachable: true,
             mtu: None,
+            shown: Default::default(),
         };
         self.view.insert(ItemKey::Network(id), Item::Network(item));
     }

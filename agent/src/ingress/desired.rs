@@ -97,7 +97,7 @@ fn add_mesh_targets(inputs: &Inputs, state: &mut State) {
 fn target_ports(inputs: &Inputs, task: &TaskId) -> BTreeSet<(u8, u16)> {
     let Some(assigned) = inputs.task(task) else { return BTreeSet::new() };
     let own = assigned.task.endpoint_spec.ports.iter();
-    let services = inputs.services().filter(|s| s.id == assigned.task.service_id);
+    let services = inputs.service(&assigned.task.service_id).into_iter();
     own.chain(services.flat_map(|service| &service.ports))
         .filter(|port| port.mode == PublishMode::Ingress)
         .map(|port| (port.protocol.number(), port.target_port))

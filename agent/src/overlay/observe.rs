@@ -2,28 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use swarmnet_ebpf::abi::{EP_GONE, Node};
+use swarmnet_ebpf::abi::{EP_GONE, Ep, Node};
 use swarmnet_ebpf::map::{Eps, MapError, Nodes, Peers, Vnis};
 use swarmnet_ebpf::program::Hook;
 
 use super::{DEVICE, Device, State};
 use crate::kernel::Kernel;
 use crate::netlink::link::LinkKind;
+use crate::scope::Extent;
 
-/// Returns what is there now; of `nodes` only the first `nodes_known` indexes are read.
+/// Returns what is there now; of `nodes` only the first `nodes_known` indexes are read, of `eps` as
+/// much as `extent` says.
 ///
 /// # Errors
 /// A map could not be read.
-pub fn observe(kernel: &Kernel, nodes_known: u32) -> Result<State, MapError> {
+pub fn observe(kernel: &Kernel, nodes_known: u32, extent: &Extent) -> Result<State, MapError> {
     let mut state = State { device: device(kernel), ..State::default() };
     state.peers = kernel.maps.entries::<Peers>()?;
     state.nodes = nodes(kernel, nodes_known)?;
     state.vnis = kernel.maps.entries::<Vnis>()?;
-    for (key, ep) in kernel.maps.entries::<Eps>()? {
+    let mut found = |key, ep: Ep| {
         if ep.kind == EP_GONE {
             state.tombstones.insert(key, ep.generation);
         } else {
             state.eps.insert(key, ep);
+        }
+    };
+    match extent {
+        Extent::Everything => {
+            kernel.maps.entries::<Eps>()?.into_iter().for_each(|(key, ep)| found(key, ep));
+        }
+        Extent::Keys(keys) => {
+            for key in &keys.eps {
+                if let Some(ep) = kernel.maps.get::<Eps>(key)? {
+                    found(*key, ep);
+                }
+            }
         }
     }
     Ok(state)

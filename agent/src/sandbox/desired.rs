@@ -79,8 +79,7 @@ fn publishes(inputs: &Inputs, endpoint: &Endpoint) -> bool {
     let Some(task) = inputs.task(&endpoint.task) else { return false };
     let ports = &task.task.endpoint_spec.ports;
     let by_task = ports.iter().any(|p| p.mode == PublishMode::Ingress || p.published_port != 0);
-    let mut services = inputs.services();
-    by_task || services.any(|s| s.id == task.task.service_id && !s.ports.is_empty())
+    by_task || inputs.publishes(&task.task.service_id)
 }
 
 fn subnet(endpoint: &Endpoint) -> Subnet {
