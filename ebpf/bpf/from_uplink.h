@@ -10,13 +10,13 @@ static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
 	struct entry e = { .ifindex = in_dev(skb) };
 	struct conf *c = the_conf();
 	struct pkt p = {};
-	__be32 dst;
+	int rc = parse(skb, &p);
+	__be32 dst = p.odst;
 
-	if (!c || parse(skb, &p))
-		return PASS_ON;
-	dst = p.odst;
-	if (dst == bpf_htonl(SWN_RESOLVER))
+	if (dst == bpf_htonl(SWN_RESOLVER)) /* whatever else it is: the stack must not assemble it */
 		DROP(DROP_RESOLVER_ONLY);
+	if (!c || rc)
+		return PASS_ON;
 	if (!bpf_map_lookup_elem(&local_addrs, &dst))
 		return PASS_ON;
 	if (p.frag == FRAG_LATER && frag_ports(&p, VNI_HOST))

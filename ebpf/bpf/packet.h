@@ -254,11 +254,11 @@ CHECKED_ONCE int parse(struct __sk_buff *skb, struct pkt *p)
 	rc = parse_ip(skb, L3, p);
 	if (rc)
 		return rc;
-	if (!is_whole(skb, p))
-		return DROP_MALFORMED;
 	p->osrc = p->src;
 	p->odst = p->dst;
 	p->err = 0;
+	if (!is_whole(skb, p))
+		return DROP_MALFORMED;
 	type = parse_ports(skb, p);
 	if (p->proto == IPPROTO_ICMP && is_icmp_error(type))
 		return parse_quoted(skb, p);

@@ -12,7 +12,7 @@ use std::net::Ipv4Addr;
 const IP: usize = 14;
 
 /// One's complement sum, as in the IP header.
-fn checksum(chunks: &[&[u8]]) -> u16 {
+pub(crate) fn checksum(chunks: &[&[u8]]) -> u16 {
     let mut sum = 0_u32;
     for chunk in chunks {
         for pair in chunk.chunks(2) {
@@ -25,7 +25,7 @@ fn checksum(chunks: &[&[u8]]) -> u16 {
     !(sum as u16)
 }
 
-fn pseudo(src: [u8; 4], dst: [u8; 4], proto: u8, len: usize) -> Vec<u8> {
+pub(crate) fn pseudo(src: [u8; 4], dst: [u8; 4], proto: u8, len: usize) -> Vec<u8> {
     let len = (len as u16).to_be_bytes();
     [&src[..], &dst[..], &[0, proto], &len].concat()
 }

@@ -11,6 +11,7 @@ mod frame;
 mod guards;
 mod malformed;
 mod mesh;
+mod model;
 mod mtu;
 mod overlay;
 mod probe;

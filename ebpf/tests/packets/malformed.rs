@@ -59,6 +59,8 @@ fn what_the_uplink_cannot_read_is_the_stacks_matter() {
         up: tcp 10.20.20.50:1 > 10.20.20.100:30000 S iplen=39 => pass
         up: tcp 10.20.20.50:1 > 10.20.20.100:30000 S iplen=9999 => pass
         up: tcp 10.20.20.50:1 > 10.20.20.100:30000 S frag=first cut=30 iplen=30 => pass
+        # but nothing for the resolver, which the stack would put together
+        up: tcp 10.20.20.50:1 > 169.254.77.53:53 S frag=first cut=36 iplen=36 => drop RESOLVER_ONLY
         up: garbage 44 => pass
         up: garbage 45 => pass
         up: unreach 10.20.20.1 > 10.20.20.100 cut=40 iplen=40 about (udp 10.20.20.100:30000 > 10.20.20.50:4000) => pass
