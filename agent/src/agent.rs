@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::view::{Item, ItemKey, NetworkItem};
-use swarmnet_model::{Clock, NetworkId, NodeId, NodeView, PublishedPort, TaskId};
+use swarmnet_model::{CallError, Clock, NetworkId, NodeId, NodeView, PublishedPort, TaskId};
 use swarmnet_proto::transport::TlsContext;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -15,15 +15,20 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use crate::attach::desk::{AttachRequest, Attached, Desk};
+use crate::attach::follow::Follower;
+use crate::attach::leases::Leases;
 use crate::backoff::seed;
 use crate::dataplane::{DataPlane, NodeWiring};
 use crate::engine::watch::{EVENT_QUEUE, follow};
 use crate::engine::{DockerEngine, Engine, EngineFacts, EngineNetwork};
-use crate::farewell::Farewell;
+use crate::farewell;
 use crate::inputs::tasks;
 use crate::local::{LocalError, LocalState, keep_written};
+use crate::managers::Managers;
 use crate::report::Reporter;
 use crate::session::{Connect, SessionParts, Sessions};
+use crate::task::engine_networks::EngineNetworks;
 use crate::task::runner::{Runner, RunnerParts, Told};
 use crate::task::{GATEWAY_LABEL_VALUE, STORED_GENERATION, Wiring};
 
@@ -90,7 +95,7 @@ pub struct Agent {
     rest: CancellationToken,
     children: TaskTracker,
     local: LocalState,
-    farewell: Farewell,
+    desk: Desk,
     told: watch::Sender<Told>,
     managers: watch::Receiver<Vec<(NodeId, String)>>,
     problem: watch::Receiver<Option<String>>,
@@ -137,16 +142,15 @@ impl Agent {
         let networks = watch::Sender::new(Vec::new());
         let idle = watch::Sender::new(false);
         let (wake, wakes) = mpsc::channel(EVENT_QUEUE);
+        let (plain, plain_events) = watch::channel(0);
+        let desk = desk(&parts, told.subscribe(), learned.subscribe(), networks.clone());
+        let follower = Follower::new(&parts, desk.clone(), plain_events);
         let agent = Self {
             sessions: CancellationToken::new(),
             rest: CancellationToken::new(),
             children: TaskTracker::new(),
             local: local.clone(),
-            farewell: Farewell {
-                connect: Arc::clone(&parts.connect),
-                managers: parts.managers.clone(),
-                learned: learned.subscribe(),
-            },
+            desk: desk.clone(),
             told: told.clone(),
             managers: learned.subscribe(),
             problem: problem.subscribe(),
@@ -164,7 +168,7 @@ impl Agent {
             facts: facts.subscribe(),
             told: told.subscribe(),
             wakes,
-            networks,
+            networks: Arc::clone(&desk.engine_networks),
             idle,
         });
         let sessions = SessionParts {
@@ -184,8 +188,9 @@ impl Agent {
         let rest = || agent.rest.clone();
         let spawn = &agent.children;
         spawn.spawn(keep_written(local, parts.node_id, kept.subscribe(), reporter, rest()));
-        spawn.spawn(follow(parts.engine, facts, wake, rest(), seed));
+        spawn.spawn(follow(parts.engine, facts, wake, plain, rest(), seed));
         spawn.spawn(runner.run(rest()));
+        spawn.spawn(follower.run(rest()));
         let stored_view = NodeView::clone(&view);
         spawn.spawn(Sessions::new(sessions, stored_view).run(agent.sessions.clone(), seed));
         agent.children.close();
@@ -211,7 +216,7 @@ impl Agent {
     pub async fn leave(&self, within: Duration) -> Result<(), LeaveError> {
         self.sessions.cancel();
         // Before the first container ends: no node sends its clients here any more.
-        self.farewell.say().await;
+        farewell::say(&self.desk.managers).await;
         self.told.send_replace(Told { view: Arc::default(), complete: true });
         let mut idle = self.idle.clone();
         let removed = timeout(within, idle.wait_for(|idle| *idle)).await.map(drop);
@@ -242,6 +247,29 @@ impl Agent {
         self.engine.clone()
     }
 
+    /// Gets addresses on swarm networks for a plain container of this node.
+    ///
+    /// # Errors
+    /// What its user reads; nothing is left behind then.
+    pub async fn attach(&self, request: &AttachRequest) -> Result<Attached, CallError> {
+        self.desk.attach(request).await
+    }
+
+    /// Takes a plain container off all swarm networks, or off one.
+    ///
+    /// # Errors
+    /// No manager was told; the agent tells them later, when the engine shows it.
+    pub async fn detach(&self, id: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError> {
+        let Some(network) = network else { return self.desk.detach(id, None).await };
+        let view = self.view();
+        let Some(Item::Backend(known)) = view.get(&ItemKey::Backend(id.clone())) else {
+            return Ok(());
+        };
+        let held: Vec<_> =
+            known.attachments.iter().filter(|a| a.network_id == *network).cloned().collect();
+        self.desk.detach(id, Some(&held)).await
+    }
+
     /// Returns the view this node works on; `swarmnet debug` shows its names.
     pub fn view(&self) -> Arc<NodeView> {
         Arc::clone(&self.told.borrow().view)
@@ -250,6 +278,25 @@ impl Agent {
     /// Returns the swarm networks that are present on this node's engine.
     pub fn local_networks(&self) -> LocalNetworks {
         local_networks(&self.networks.borrow(), &self.view())
+    }
+}
+
+fn desk(
+    parts: &AgentParts,
+    told: watch::Receiver<Told>,
+    learned: watch::Receiver<Vec<(NodeId, String)>>,
+    seen: watch::Sender<Vec<EngineNetwork>>,
+) -> Desk {
+    let managers =
+        Managers { connect: Arc::clone(&parts.connect), known: parts.managers.clone(), learned };
+    let leases = Leases::default();
+    let engine_networks = EngineNetworks::new(Arc::clone(&parts.engine), leases.clone(), seen);
+    Desk {
+        managers: Arc::new(managers),
+        engine_networks: Arc::new(engine_networks),
+        wiring: Arc::clone(&parts.wiring),
+        told,
+        leases,
     }
 }
 

@@ -6,7 +6,8 @@ use hyper_util::rt::TokioIo;
 use swarmnet_model::connectivity::ProbeOrder;
 use swarmnet_model::view::NetworkItem;
 use swarmnet_model::{
-    DesiredState, Findings, NodeDescription, Subnet, TaskState, TaskStatus, ViewUpdate, Vni,
+    AttachCall, Attachment, CallError, DesiredState, Findings, NodeDescription, Subnet, TaskState,
+    TaskStatus, ViewUpdate, Vni, WantedAttachment,
 };
 use swarmnet_proto::v1::dispatcher_server::{Dispatcher, DispatcherServer};
 use swarmnet_proto::{document, v1};
@@ -23,6 +24,9 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 type Messages = mpsc::Sender<v1::SessionMessage>;
 
+#[path = "agent_attach_tests.rs"]
+mod attach;
+
 /// A manager that the test plays: it hands out the sessions and notes what agents say.
 #[derive(Default)]
 struct Heard {
@@ -36,6 +40,16 @@ struct Heard {
     description: watch::Sender<NodeDescription>,
     left: watch::Sender<bool>,
     found: watch::Sender<Option<Findings>>,
+    /// About plain containers.
+    asked: watch::Sender<Vec<AttachCall>>,
+}
+
+fn attachment(wanted: &WantedAttachment) -> Attachment {
+    Attachment {
+        network_id: NetworkId::from_text(&wanted.network),
+        address: "10.0.1.5/24".parse().unwrap(),
+        aliases: wanted.aliases.clone(),
+    }
 }
 
 #[derive(Clone, Default)]
@@ -98,6 +112,23 @@ impl Dispatcher for Manager {
         let findings = document::decode("findings", &request.into_inner().findings).unwrap();
         self.0.found.send_replace(Some(findings));
         Ok(Response::new(v1::ProbedResponse {}))
+    }
+
+    async fn attach(
+        &self,
+        request: Request<v1::AttachRequest>,
+    ) -> Result<Response<v1::AttachResponse>, Status> {
+        if !*self.0.leads.borrow() {
+            return Err(Status::unavailable("this manager does not lead"));
+        }
+        let call: AttachCall = document::decode("call", &request.into_inner().call).unwrap();
+        let given = match &call {
+            AttachCall::Attach { networks, .. } => networks.iter().map(attachment).collect(),
+            AttachCall::Detach { .. } | AttachCall::Report { .. } => Vec::new(),
+        };
+        self.0.asked.send_modify(|asked| asked.push(call));
+        let result: Result<Vec<Attachment>, CallError> = Ok(given);
+        Ok(Response::new(v1::AttachResponse { result: document::encode(&result) }))
     }
 
     async fn leave(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
-use swarmnet_model::{Findings, NodeId, NodeView, Task, TaskId};
+use swarmnet_model::{Attachment, Findings, NodeId, NodeView, Task, TaskId};
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -144,6 +144,17 @@ impl Wiring for NodeWiring {
         self.plane.prepare(task, view).await
     }
 
+    async fn attach(
+        &self,
+        id: &TaskId,
+        attachments: &[Attachment],
+        view: &NodeView,
+        gateway: bool,
+    ) -> Result<TaskNetworks, PrepareError> {
+        let gateway = gateway && !networks::all_internal(attachments, view);
+        self.plane.wire(id, attachments, view, gateway)
+    }
+
     async fn release(&self, task: &TaskId) {
         self.plane.release(task).await;
     }
@@ -250,16 +261,27 @@ impl DataPlane {
         task: &Task,
         view: &NodeView,
     ) -> Result<TaskNetworks, PrepareError> {
-        let mut networks = networks::overlays(task, view)?;
+        let gateway = networks::needs_gateway(task, view);
+        self.wire(&task.id, &task.attachments, view, gateway)
+    }
+
+    fn wire(
+        &self,
+        id: &TaskId,
+        attachments: &[Attachment],
+        view: &NodeView,
+        gateway: bool,
+    ) -> Result<TaskNetworks, PrepareError> {
+        let mut networks = networks::overlays(id, attachments, view)?;
         let pool = self.inner.pool;
-        let gateway = if networks::needs_gateway(task, view) {
-            let reserve = |journal: &mut Journal| journal.reserve_gateway(&task.id, pool);
+        let gateway = if gateway {
+            let reserve = |journal: &mut Journal| journal.reserve_gateway(id, pool);
             let address = self.inner.journal.update(reserve).map_err(PrepareError::Journal)?;
             Some(address.ok_or(PrepareError::NoGatewayAddress)?)
         } else {
             None
         };
-        networks.extend(gateway.map(|address| networks::gateway(&task.id, address, pool)));
+        networks.extend(gateway.map(|address| networks::gateway(id, address, pool)));
         Ok(TaskNetworks { networks, gateway })
     }
 

@@ -12,6 +12,7 @@
 
 pub mod agent;
 pub mod assignment;
+pub mod attach;
 mod backoff;
 pub mod balancer;
 pub mod brief;
@@ -26,6 +27,7 @@ pub mod inputs;
 pub mod kernel;
 pub mod loader;
 pub mod local;
+mod managers;
 pub mod netlink;
 pub mod numbers;
 pub mod numbers_file;

@@ -55,6 +55,9 @@ const FIRST_FACTS_WAIT: Duration = Duration::from_secs(3);
 /// this is the process's.
 static PROCESS_GENERATION: AtomicU64 = AtomicU64::new(STORED_GENERATION);
 
+/// What managers are asked through.
+pub(crate) type Client = DispatcherClient<Channel>;
+
 /// Makes a channel to a manager at `host:port`.
 pub type Connect = Arc<dyn Fn(&str) -> Channel + Send + Sync>;
 

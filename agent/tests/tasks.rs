@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use support::{Host, beside, on_a_new_host, wait_for_state};
+use swarmnet_agent::attach::leases::Leases;
 use swarmnet_agent::dataplane::{Attach, DataPlane, DataPlaneConfig, NodeWiring};
 use swarmnet_agent::engine::watch::{EVENT_QUEUE, follow};
 use swarmnet_agent::engine::{DockerEngine, Engine};
 use swarmnet_agent::report::Reporter;
-use swarmnet_agent::task::Wiring;
 use swarmnet_agent::task::runner::{Runner, RunnerParts, Told};
+use swarmnet_agent::task::{EngineNetworks, Wiring};
 use swarmnet_model::container::{Healthcheck, Mount, MountKind};
 use swarmnet_model::view::{AssignedTask, NetworkItem, Peer, Settings};
 use swarmnet_model::{
@@ -158,11 +159,15 @@ impl Node {
             facts: facts.subscribe(),
             told: told.subscribe(),
             wakes,
-            networks: watch::Sender::new(Vec::new()),
+            networks: Arc::new(EngineNetworks::new(
+                Arc::clone(&engine),
+                Leases::default(),
+                watch::Sender::new(Vec::new()),
+            )),
             idle,
         });
         let mut children = JoinSet::new();
-        children.spawn(follow(engine, facts, wake, stop.clone(), 1));
+        children.spawn(follow(engine, facts, wake, watch::Sender::new(0), stop.clone(), 1));
         children.spawn(runner.run(stop.clone()));
         Self { wiring, reporter, told, idle: idle_told, generation, stop, children }
     }

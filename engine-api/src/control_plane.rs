@@ -3,6 +3,7 @@
 //! `swarmnet/src/control_plane.rs` implements it: local leader, forwarded to the leader, or "not a
 //! manager". Errors are ready to be shown; the API only maps their class to a status.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::{
     Availability, Call, CallError, ClusterSpec, Connectivity, NetworkId, NodeId, NodeView,
-    PortSpec, Reply, Tables, TaskId, Timestamp,
+    PortSpec, Reply, Tables, TaskId, Timestamp, WantedAttachment,
 };
 
 /// How this node stands to a swarm, as `Swarm:` of `/_ping` and `LocalNodeState` say it.
@@ -101,6 +102,39 @@ pub struct LocalNetworks {
     pub host_ports: BTreeMap<TaskId, Vec<PortSpec>>,
 }
 
+/// A plain container of this node that is to be on swarm networks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachRequest {
+    /// New, or of a container that is on one already.
+    pub id: TaskId,
+    /// Empty: the engine chooses it.
+    pub name: String,
+    pub networks: Vec<WantedAttachment>,
+    /// False if the container has another way out of the node.
+    pub gateway: bool,
+}
+
+/// What the engine is to connect the container to.
+pub struct Attached {
+    pub id: TaskId,
+    /// In the order asked.
+    pub endpoints: Vec<AttachedEndpoint>,
+    /// The way out of the node, if it needs one.
+    pub gateway: Option<AttachedEndpoint>,
+    /// Until it is dropped, the agent does not miss the container.
+    pub lease: Box<dyn Any + Send + Sync>,
+}
+
+/// One endpoint on one of swarmnet's engine networks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttachedEndpoint {
+    /// `None`: the node's gateway network.
+    pub network_id: Option<NetworkId>,
+    pub engine_name: String,
+    pub address: Ipv4Addr,
+    pub driver_options: BTreeMap<String, String>,
+}
+
 /// What the API needs of its node.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
@@ -129,6 +163,16 @@ pub trait ControlPlane: Send + Sync + 'static {
     async fn join(&self, request: JoinRequest) -> Result<(), CallError>;
 
     async fn leave(&self, force: bool) -> Result<(), CallError>;
+
+    /// Gets addresses for a plain container of this node, all or none, and makes the engine's
+    /// networks for them.
+    ///
+    /// # Errors
+    /// Docker's texts: no such network, not attachable, address in use; nothing is left behind.
+    async fn attach(&self, request: AttachRequest) -> Result<Attached, CallError>;
+
+    /// Gives them back: all, or those of one network.
+    async fn detach(&self, id: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError>;
 
     /// Returns the swarm networks that are present on this node's engine.
     fn local_networks(&self) -> LocalNetworks;

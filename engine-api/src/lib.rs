@@ -44,7 +44,7 @@ mod version;
 
 pub use app::EngineConfig;
 pub use control_plane::{
-    ControlPlane, InitRequest, JoinRequest, LocalNetwork, LocalNetworks, LocalNode, LocalState,
-    RaftView,
+    AttachRequest, Attached, AttachedEndpoint, ControlPlane, InitRequest, JoinRequest,
+    LocalNetwork, LocalNetworks, LocalNode, LocalState, RaftView,
 };
 pub use server::serve;

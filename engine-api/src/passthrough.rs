@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::header::{CONNECTION, EXPECT, HeaderName, UPGRADE};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use tokio_util::task::AbortOnDropHandle;
@@ -73,6 +73,29 @@ pub(crate) async fn ask_path(exchange: &Exchange, path: &str) -> Result<EngineAn
         .map_err(|error| ApiError::bad_request(format!("invalid path: {error}")))?;
     *request.headers_mut() = passed_on(exchange.request.headers(), false);
     request.headers_mut().remove(http::header::CONTENT_LENGTH);
+    exchange.app.engine.send(request).await
+}
+
+/// Asks the engine for something else than the client did, with the client's headers.
+///
+/// # Errors
+/// 503 when the engine cannot be reached.
+pub(crate) async fn ask_with(
+    exchange: &Exchange,
+    method: &Method,
+    path: &str,
+    document: Vec<u8>,
+) -> Result<EngineAnswer, ApiError> {
+    let version = exchange.app.engine.version_for(exchange.version);
+    let mut request = Request::builder()
+        .method(method)
+        .uri(format!("/v{version}{path}"))
+        .body(body::full(document))
+        .map_err(|error| ApiError::bad_request(format!("invalid path: {error}")))?;
+    *request.headers_mut() = passed_on(exchange.request.headers(), false);
+    request.headers_mut().remove(http::header::CONTENT_LENGTH);
+    let json = http::HeaderValue::from_static("application/json");
+    request.headers_mut().insert(http::header::CONTENT_TYPE, json);
     exchange.app.engine.send(request).await
 }
 

@@ -12,7 +12,9 @@ use crate::passthrough::forward;
 use crate::path::Path;
 use crate::query::Query;
 use crate::reply::{self, Answer};
-use crate::route::{config, container, info, network, node, secret, service, swarm, task, volume};
+use crate::route::{
+    attach, config, container, info, network, node, secret, service, swarm, task, volume,
+};
 use crate::version::{ApiVersion, negotiate};
 
 const DELETE: &str = "DELETE";
@@ -133,8 +135,8 @@ async fn networks(x: Exchange, segments: &[&str]) -> Answer {
         (POST, ["networks", "prune"]) => network::prune(x).await,
         (GET, ["networks", id]) => network::inspect(x, id).await,
         (DELETE, ["networks", id]) => network::remove(x, id).await,
-        (POST, ["networks", id, "connect"]) => network::connect(x, id).await,
-        (POST, ["networks", id, "disconnect"]) => network::disconnect(x, id).await,
+        (POST, ["networks", id, "connect"]) => attach::connect(x, id).await,
+        (POST, ["networks", id, "disconnect"]) => attach::disconnect(x, id).await,
         _ => forward(x).await,
     }
 }
@@ -145,7 +147,7 @@ async fn local_objects(x: Exchange, segments: &[&str]) -> Answer {
     match (method.as_str(), segments) {
         (GET, ["containers", "json"]) => container::list(x).await,
         (GET, ["containers", _, "json"]) => container::inspect(x).await,
-        (POST, ["containers", "create"]) => container::create(x).await,
+        (POST, ["containers", "create"]) => attach::create(x).await,
         (POST, ["volumes", "create"]) => volume::create(x).await,
         (PUT, ["volumes", _]) => volume::update(),
         _ => forward(x).await,

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod address_range;
+pub mod attached;
 pub mod call;
 pub mod clock;
 pub mod cluster;
@@ -39,6 +40,7 @@ pub mod version;
 pub mod view;
 pub mod vni;
 
+pub use attached::{AttachCall, AttachedContainer, WantedAttachment};
 pub use call::{Call, Reply};
 pub use clock::{Clock, Timestamp};
 pub use cluster::{Cluster, ClusterSpec, JoinTokens};

@@ -34,5 +34,12 @@ pub const FAILED_JOINS_PER_SECOND: u32 = 10;
 pub const TASK_ERROR_LENGTH_MAX: usize = 2_048;
 /// Networks one task may be attached to.
 pub const NETWORKS_PER_TASK_MAX: usize = 32;
+/// Plain containers of one node on swarm networks: a node that asks without end must not fill the
+/// cluster's state.
+pub const ATTACHED_PER_NODE_MAX: usize = 4_096;
+/// Aliases of one plain container on one network.
+pub const ALIASES_PER_ATTACHMENT_MAX: usize = 64;
+/// Bytes of a container's name or alias: one DNS name.
+pub const CONTAINER_NAME_LENGTH_MAX: usize = 253;
 /// Published ports of one service.
 pub const PORTS_PER_SERVICE_MAX: usize = 2_768;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
+use crate::attached::AttachedContainer;
 use crate::cluster::Cluster;
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Network;
@@ -28,6 +29,9 @@ pub struct Tables {
     pub networks: OrdMap<NetworkId, Arc<Network>>,
     pub services: OrdMap<ServiceId, Arc<Service>>,
     pub tasks: OrdMap<TaskId, Arc<Task>>,
+    /// Plain containers on swarm networks. Absent in snapshots of older versions.
+    #[serde(default)]
+    pub attached: OrdMap<TaskId, Arc<AttachedContainer>>,
 }
 
 /// Something that keeps a network from being removed.
@@ -35,6 +39,7 @@ pub struct Tables {
 pub enum NetworkUser<'a> {
     Service(&'a Service),
     Task(&'a Task),
+    Attached(&'a AttachedContainer),
 }
 
 impl NetworkUser<'_> {
@@ -43,16 +48,18 @@ impl NetworkUser<'_> {
         match self {
             Self::Service(service) => service.spec.name.clone(),
             Self::Task(task) => task.name(),
+            Self::Attached(container) => container.name.clone(),
         }
     }
 }
 
 impl fmt::Display for NetworkUser<'_> {
-    /// `service <id>` or `task <id>`.
+    /// `service <id>` or `task <id>`; to Docker's users an attachment is a task.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Service(service) => write!(f, "service {}", service.id),
             Self::Task(task) => write!(f, "task {}", task.id),
+            Self::Attached(container) => write!(f, "task {}", container.id),
         }
     }
 }
@@ -95,13 +102,26 @@ impl Tables {
                 && !self.services.get(&task.service_id).is_some_and(|service| wants(&service))
         };
         let services = self.services.values().filter(wants).map(|s| NetworkUser::Service(s));
-        services.chain(self.tasks.values().filter(other).map(|task| NetworkUser::Task(task)))
+        let tasks = self.tasks.values().filter(other).map(|task| NetworkUser::Task(task));
+        let on_it = move |container: &&Arc<AttachedContainer>| {
+            container.attachments.iter().any(|held| held.network_id == *id)
+        };
+        let attached = self.attached.values().filter(on_it).map(|c| NetworkUser::Attached(c));
+        services.chain(tasks).chain(attached)
     }
 
     /// True if a task that has not ended has an address on the network.
     pub fn is_network_held(&self, id: &NetworkId) -> bool {
         let mut there = self.tasks.values().filter(|task| !task.status.state.is_terminal());
         there.any(|task| task.attachments.iter().any(|held| held.network_id == *id))
+    }
+
+    /// Returns the plain containers of one node that are on swarm networks, by id.
+    pub fn attached_on<'a>(
+        &'a self,
+        node: &'a NodeId,
+    ) -> impl Iterator<Item = &'a Arc<AttachedContainer>> {
+        self.attached.values().filter(move |container| container.node_id == *node)
     }
 
     /// Returns the network that stands for the routing mesh.

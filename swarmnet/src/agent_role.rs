@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use swarmnet_engine_api::LocalNetworks;
-use swarmnet_model::NodeId;
+use swarmnet_engine_api::{AttachRequest, Attached, LocalNetworks};
+use swarmnet_model::{CallError, NetworkId, NodeId, TaskId};
 use swarmnet_proto::transport::TlsContext;
 use tokio::sync::watch;
 
@@ -36,6 +36,12 @@ pub(crate) trait AgentRole: Send + Sync + 'static {
 
     /// Returns the swarm networks on this node's engine.
     fn local_networks(&self) -> LocalNetworks;
+
+    /// Puts a plain container of this node on swarm networks.
+    async fn attach(&self, request: AttachRequest) -> Result<Attached, CallError>;
+
+    /// Takes it off one, or off all.
+    async fn detach(&self, id: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError>;
 
     /// Returns once the managers have told this node everything.
     async fn ready(&self);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use swarmnet_agent::attach::desk as attach;
 use swarmnet_agent::dataplane::DataPlane;
-use swarmnet_agent::engine::{DockerEngine, Engine, EngineError};
+use swarmnet_agent::engine::{DockerEngine, Engine, EngineError, take_down};
 use swarmnet_agent::{Agent, AgentConfig};
-use swarmnet_engine_api::{LocalNetwork, LocalNetworks};
-use swarmnet_model::{NodeId, NodeView};
+use swarmnet_engine_api::{AttachRequest, Attached, AttachedEndpoint, LocalNetwork, LocalNetworks};
+use swarmnet_model::{CallError, NetworkId, NodeId, NodeView, TaskId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -118,6 +119,26 @@ impl AgentRole for RunningAgent {
         }
     }
 
+    async fn attach(&self, request: AttachRequest) -> Result<Attached, CallError> {
+        let AttachRequest { id, name, networks, gateway } = request;
+        let request = attach::AttachRequest { id: id.clone(), name, networks, gateway };
+        let attached = self.agent.attach(&request).await?;
+        let endpoints = attached.networks.networks.into_iter().map(|network| AttachedEndpoint {
+            network_id: network.network_id,
+            engine_name: network.engine_name,
+            address: network.address,
+            driver_options: network.driver_options,
+        });
+        let (overlays, gateway): (Vec<_>, Vec<_>) =
+            endpoints.partition(|endpoint| endpoint.network_id.is_some());
+        let lease = Box::new(attached.lease);
+        Ok(Attached { id, endpoints: overlays, gateway: gateway.into_iter().next(), lease })
+    }
+
+    async fn detach(&self, id: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError> {
+        self.agent.detach(id, network).await
+    }
+
     async fn ready(&self) {
         self.agent.ready().await;
     }
@@ -156,7 +177,7 @@ pub(crate) async fn remove_from_engine(
 
 async fn remove_networks(engine: &DockerEngine) -> Result<(), EngineError> {
     for network in engine.networks().await? {
-        engine.remove_network(&network.id).await?;
+        take_down(engine, &network).await?;
     }
     Ok(())
 }

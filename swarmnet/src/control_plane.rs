@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use swarmnet_engine_api::{
-    ControlPlane, InitRequest, JoinRequest, LocalNetworks, LocalNode, LocalState, RaftView,
+    AttachRequest, Attached, ControlPlane, InitRequest, JoinRequest, LocalNetworks, LocalNode,
+    LocalState, RaftView,
 };
 use swarmnet_manager::Manager;
 use swarmnet_manager::raft::Reachability;
 use swarmnet_model::{
-    Call, CallError, Clock, Code, Connectivity, NodeId, Reply, Role, Tables, Timestamp,
+    Call, CallError, Clock, Code, Connectivity, NetworkId, NodeId, Reply, Role, Tables, TaskId,
+    Timestamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -108,6 +110,20 @@ impl ControlPlane for NodeControl {
 
     async fn leave(&self, force: bool) -> Result<(), CallError> {
         self.ask(|reply| Request::Leave { force, reply }).await
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<Attached, CallError> {
+        match self.status().agent {
+            Some(agent) => agent.attach(request).await,
+            None => Err(texts::no_swarm()),
+        }
+    }
+
+    async fn detach(&self, id: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError> {
+        match self.status().agent {
+            Some(agent) => agent.detach(id, network).await,
+            None => Err(texts::no_swarm()),
+        }
     }
 
     fn local_networks(&self) -> LocalNetworks {

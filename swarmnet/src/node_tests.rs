@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use swarmnet_engine_api::{ControlPlane, InitRequest, JoinRequest, LocalNetworks, LocalState};
-use swarmnet_model::{Availability, Call, ClusterSpec, Code, NetworkId, NodeId};
+use swarmnet_engine_api::{
+    AttachRequest, Attached, ControlPlane, InitRequest, JoinRequest, LocalNetworks, LocalState,
+};
+use swarmnet_model::{Availability, Call, CallError, ClusterSpec, Code, NetworkId, NodeId, TaskId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -40,6 +42,14 @@ impl AgentRole for IdleAgent {
 
     fn local_networks(&self) -> LocalNetworks {
         LocalNetworks::default()
+    }
+
+    async fn attach(&self, _: AttachRequest) -> Result<Attached, CallError> {
+        Err(CallError::no_leader())
+    }
+
+    async fn detach(&self, _: &TaskId, _: Option<&NetworkId>) -> Result<(), CallError> {
+        Err(CallError::no_leader())
     }
 
     async fn ready(&self) {}

@@ -6,6 +6,7 @@
 //! `LAB_SUFFIX=x` its name ends in `-x`, so that two runs do not disturb each other.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that runs commands")]
 
+mod attach;
 mod bad_input;
 mod churn;
 mod connectivity;
@@ -61,6 +62,13 @@ const CASES: &[Case] = &[
     ("udp_moves_to_a_living_backend", vip::udp_moves_to_a_living_backend),
     ("connections_outlive_changes_around_them", vip::connections_outlive_changes),
     ("a_rolling_update_loses_no_request", vip::a_rolling_update_loses_no_request),
+    ("plain_containers_meet_across_nodes", attach::plain_containers_meet_across_nodes),
+    (
+        "plain_containers_are_refused_in_dockers_words",
+        attach::plain_containers_are_refused_in_dockers_words,
+    ),
+    ("plain_containers_keep_their_address", attach::plain_containers_keep_their_address),
+    ("plain_containers_connect_and_disconnect", attach::plain_containers_connect_and_disconnect),
     ("foreign_tunnel_packets_are_counted", guard::foreign_tunnel_packets_are_counted),
     ("a_task_can_only_speak_for_itself", guard::a_task_can_only_speak_for_itself),
     ("rogue_frames_of_a_task_reach_nobody", guard::rogue_frames_of_a_task_reach_nobody),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::{CreateImageInfo, NetworkConnectRequest};
+use bollard::models::{CreateImageInfo, NetworkConnectRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
     InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
@@ -22,11 +22,11 @@ use swarmnet_model::{NodeId, TaskId};
 use tokio::time::timeout;
 
 use super::container::{ContainerRequest, EndpointRequest, seconds};
-use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL, task_event};
+use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL, engine_event};
 use super::facts::{EngineFacts, engine_facts};
 use super::image::pull_reference;
-use super::response::{container_facts, engine_error, engine_network, refusal};
-use super::{ContainerFacts, Engine, EngineError, EngineNetwork, raw};
+use super::response::{container_facts, engine_error, engine_network, plain_container, refusal};
+use super::{ContainerFacts, Engine, EngineError, EngineNetwork, PlainContainer, raw};
 use crate::task::networks::{EngineNetworkSpec, NETWORK_LABEL};
 
 /// Reads answer at once unless the engine hangs.
@@ -176,6 +176,20 @@ impl Engine for DockerEngine {
         Ok(containers.into_iter().filter_map(task).collect())
     }
 
+    async fn plain_containers(
+        &self,
+        networks: &[String],
+    ) -> Result<Vec<PlainContainer>, EngineError> {
+        if networks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let filters = [("network".to_owned(), networks.to_vec())].into();
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let call = |docker: Docker| async move { docker.list_containers(Some(options)).await };
+        let containers = self.call(READ_DEADLINE, call).await?;
+        Ok(containers.into_iter().filter_map(plain_container).collect())
+    }
+
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError> {
         let call = |docker: Docker| async move {
             docker.inspect_container(reference, None::<InspectContainerOptions>).await
@@ -231,6 +245,13 @@ impl Engine for DockerEngine {
         self.call(CHANGE_DEADLINE, call).await
     }
 
+    async fn disconnect(&self, network: &str, id: &str) -> Result<(), EngineError> {
+        let request = NetworkDisconnectRequest { container: id.to_owned(), force: Some(true) };
+        let call =
+            |docker: Docker| async move { docker.disconnect_network(network, request).await };
+        absent_is_fine(self.call(CHANGE_DEADLINE, call).await)
+    }
+
     async fn start_container(&self, id: &str) -> Result<(), EngineError> {
         let call = |docker: Docker| async move {
             docker.start_container(id, None::<StartContainerOptions>).await
@@ -283,15 +304,14 @@ impl Engine for DockerEngine {
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {
         let client = self.client().await?;
-        let mut filters = label_filter(TASK_ID_LABEL);
-        filters.insert("type".to_owned(), vec!["container".to_owned()]);
-        let filters = filters.into_iter().collect();
+        let types = ["container", "network"].map(str::to_owned).to_vec();
+        let filters = [("type".to_owned(), types)].into();
         let options = EventsOptionsBuilder::new().filters(&filters).build();
         // The client is moved into the stream: a connection lives as long as its events are read.
         let events = client.events(Some(options));
-        let tasks = events
+        let concerning = events
             .take_while(|event| std::future::ready(event.is_ok()))
-            .filter_map(|event| std::future::ready(event.ok().as_ref().and_then(task_event)));
-        Ok(tasks.boxed())
+            .filter_map(|event| std::future::ready(event.ok().as_ref().and_then(engine_event)));
+        Ok(concerning.boxed())
     }
 }

@@ -15,6 +15,7 @@ use super::container::{ContainerRequest, EndpointRequest};
 use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL};
 use super::{
     ContainerFacts, ContainerState, Engine, EngineError, EngineFacts, EngineNetwork, Health,
+    PlainContainer,
 };
 use crate::task::networks::{EngineNetworkSpec, NETWORK_LABEL};
 
@@ -31,6 +32,8 @@ struct FakeContainer {
 #[derive(Default)]
 struct Inside {
     containers: BTreeMap<String, FakeContainer>,
+    /// Those that are no task's, by id.
+    plain: BTreeMap<String, PlainContainer>,
     networks: BTreeMap<String, EngineNetwork>,
     images: BTreeSet<String>,
     /// Image → what its pull says; an absent one hangs.
@@ -136,6 +139,10 @@ impl FakeEngine {
         self.inside().containers.insert(id.to_owned(), container);
     }
 
+    pub(crate) fn put_plain(&self, container: PlainContainer) {
+        self.inside().plain.insert(container.id.clone(), container);
+    }
+
     pub(crate) fn starts(&self, task: &TaskId) -> u32 {
         self.inside().starts.get(task).copied().unwrap_or_default()
     }
@@ -164,7 +171,7 @@ impl FakeEngine {
 
     fn tell(&self, task: &TaskId) {
         // Nobody may be listening.
-        let _ = self.events.lock().unwrap().send(EngineEvent { task_id: task.clone() });
+        let _ = self.events.lock().unwrap().send(EngineEvent::Task(task.clone()));
     }
 
     /// Reads: they work or they fail.
@@ -232,6 +239,15 @@ impl Engine for FakeEngine {
         Ok(own.map(|(id, container)| (id.clone(), container.task.clone())).collect())
     }
 
+    async fn plain_containers(
+        &self,
+        networks: &[String],
+    ) -> Result<Vec<PlainContainer>, EngineError> {
+        let inside = self.read()?;
+        let on = |c: &&PlainContainer| c.endpoints.iter().any(|(name, _)| networks.contains(name));
+        Ok(inside.plain.values().filter(on).cloned().collect())
+    }
+
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError> {
         let inside = self.read()?;
         let found =
@@ -294,6 +310,16 @@ impl Engine for FakeEngine {
                 return Err(missing("network", &endpoint.network));
             }
             inside.container(id)?.networks.push(endpoint.network.clone());
+            Ok(())
+        })
+    }
+
+    async fn disconnect(&self, network: &str, id: &str) -> Result<(), EngineError> {
+        self.write(format!("disconnect {id} {network}"), |inside| {
+            let name = network.strip_prefix("id-").unwrap_or(network);
+            if let Some(container) = inside.plain.get_mut(id) {
+                container.endpoints.retain(|(other, _)| other != name);
+            }
             Ok(())
         })
     }
@@ -365,9 +391,10 @@ impl Engine for FakeEngine {
         self.write(format!("remove network {id}"), |inside| {
             let running = |name: &String| {
                 let mut all = inside.containers.values();
+                let mut plain = inside.plain.values().filter(|c| c.running);
                 all.any(|c| {
                     matches!(c.state, ContainerState::Running { .. }) && c.networks.contains(name)
-                })
+                }) || plain.any(|c| c.endpoints.iter().any(|(other, _)| other == name))
             };
             if inside.networks.iter().any(|(name, network)| network.id == id && running(name)) {
                 return Err(EngineError::Refused { message: "has active endpoints".to_owned() });

@@ -20,6 +20,7 @@ mod response;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -111,6 +112,17 @@ pub struct EngineNetwork {
     pub label: String,
 }
 
+/// A container that is no task's, as far as its networks are concerned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlainContainer {
+    pub id: String,
+    pub name: String,
+    /// True as well for one that is about to start.
+    pub running: bool,
+    /// Networks by name, with the address that its settings ask for there.
+    pub endpoints: Vec<(String, Ipv4Addr)>,
+}
+
 /// What tasks need of a container engine.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -120,6 +132,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns id and task of every container of this node's tasks, stopped ones too.
     async fn task_containers(&self, node: &NodeId)
     -> Result<BTreeMap<String, TaskId>, EngineError>;
+
+    /// Returns the containers on any of these networks that are no task's, stopped ones too.
+    async fn plain_containers(
+        &self,
+        networks: &[String],
+    ) -> Result<Vec<PlainContainer>, EngineError>;
 
     /// Returns the container of that id or name, `None` if there is none.
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError>;
@@ -140,6 +158,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Attaches a container that has not started to one more network.
     async fn connect(&self, id: &str, endpoint: &EndpointRequest) -> Result<(), EngineError>;
+
+    /// Takes a container off a network, whatever state it is in; an absent one is no error.
+    async fn disconnect(&self, network: &str, id: &str) -> Result<(), EngineError>;
 
     /// Starts a container; a running one stays as it is.
     async fn start_container(&self, id: &str) -> Result<(), EngineError>;
@@ -163,6 +184,17 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes a network; an absent one is no error.
     async fn remove_network(&self, id: &str) -> Result<(), EngineError>;
 
-    /// Returns what happens to task containers from now on. The stream ends when the engine goes.
+    /// Returns what happens to containers from now on. The stream ends when the engine goes.
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError>;
+}
+
+/// Takes the users' containers off one of our networks, then removes it.
+///
+/// # Errors
+/// The engine's; what is left is found again by its label.
+pub async fn take_down(engine: &dyn Engine, network: &EngineNetwork) -> Result<(), EngineError> {
+    for container in engine.plain_containers(std::slice::from_ref(&network.name)).await? {
+        engine.disconnect(&network.id, &container.id).await?;
+    }
+    engine.remove_network(&network.id).await
 }

@@ -5,12 +5,13 @@ use std::error::Error as _;
 use bollard::errors::Error;
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
+    ContainerSummary, ContainerSummaryStateEnum as SummaryState, EndpointSettings,
     HealthStatusEnum, Network,
 };
 use swarmnet_model::TaskId;
 
 use super::events::TASK_ID_LABEL;
-use super::{ContainerFacts, ContainerState, EngineError, EngineNetwork, Health};
+use super::{ContainerFacts, ContainerState, EngineError, EngineNetwork, Health, PlainContainer};
 use crate::task::networks::NETWORK_LABEL;
 
 /// Classifies an answer by its status.
@@ -82,6 +83,35 @@ fn health(state: &EngineState) -> Health {
         Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
         Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy,
     }
+}
+
+/// Returns `None` for the container of a task.
+pub(super) fn plain_container(summary: ContainerSummary) -> Option<PlainContainer> {
+    if summary.labels.is_some_and(|labels| labels.contains_key(TASK_ID_LABEL)) {
+        return None;
+    }
+    let address = |endpoint: EndpointSettings| endpoint.ipam_config?.ipv4_address?.parse().ok();
+    let networks = summary.network_settings.and_then(|settings| settings.networks);
+    let mut endpoints: Vec<_> = networks
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, endpoint)| Some((name, address(endpoint)?)))
+        .collect();
+    endpoints.sort();
+    let name = summary.names.into_iter().flatten().find_map(|name| own_name(&name));
+    let over = matches!(summary.state, Some(SummaryState::EXITED | SummaryState::DEAD));
+    Some(PlainContainer {
+        id: summary.id?,
+        name: name.unwrap_or_default(),
+        running: !over,
+        endpoints,
+    })
+}
+
+/// `/web` is a container's own name, `/other/link` one that another gave it.
+fn own_name(name: &str) -> Option<String> {
+    let name = name.strip_prefix('/')?;
+    (!name.contains('/')).then(|| name.to_owned())
 }
 
 /// Returns `None` for a network without our label.

@@ -1,4 +1,4 @@
-//! Watching the engine: is it there, what does it say of itself, what happens to task containers.
+//! Watching the engine: is it there, what does it say of itself, what happens to containers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Engine, EngineError, EngineFacts};
+use super::{Engine, EngineError, EngineEvent, EngineFacts};
 use crate::backoff::Backoff;
 
 /// The engine's facts are asked for this often, as Docker does.
@@ -28,18 +28,20 @@ pub enum Wake {
     All,
 }
 
-/// Follows the engine until cancelled. `facts` is `None` while the engine does not answer.
+/// Follows the engine until cancelled. `facts` is `None` while the engine does not answer; `plain`
+/// counts what concerns containers that are no task's.
 pub async fn follow(
     engine: Arc<dyn Engine>,
     facts: watch::Sender<Option<EngineFacts>>,
     wakes: mpsc::Sender<Wake>,
+    plain: watch::Sender<u64>,
     stop: CancellationToken,
     seed: u64,
 ) {
     let mut backoff = Backoff::new(AWAY_WAITS.0, AWAY_WAITS.1, seed);
     let follow = async {
         loop {
-            let error = match listen(engine.as_ref(), &facts, &wakes, &mut backoff).await {
+            let error = match listen(engine.as_ref(), &facts, &wakes, &plain, &mut backoff).await {
                 Ok(()) => EngineError::Away { reason: "its event stream ended".to_owned() },
                 Err(error) => error,
             };
@@ -61,6 +63,7 @@ async fn listen(
     engine: &dyn Engine,
     facts: &watch::Sender<Option<EngineFacts>>,
     wakes: &mpsc::Sender<Wake>,
+    plain: &watch::Sender<u64>,
     backoff: &mut Backoff,
 ) -> Result<(), EngineError> {
     let mut events = engine.events().await?;
@@ -69,7 +72,11 @@ async fn listen(
     loop {
         let wake = tokio::select! {
             event = events.next() => match event {
-                Some(event) => Wake::Task(event.task_id),
+                Some(EngineEvent::Task(task_id)) => Wake::Task(task_id),
+                Some(EngineEvent::Plain) => {
+                    plain.send_modify(|count| *count += 1);
+                    continue;
+                }
                 None => return Ok(()),
             },
             _ = refresh.tick() => {
@@ -83,6 +90,7 @@ async fn listen(
                 if !std::mem::take(&mut first) {
                     continue;
                 }
+                plain.send_modify(|count| *count += 1);
                 Wake::All
             }
         };

@@ -16,21 +16,29 @@ const SHORT_ID: usize = 12;
 
 /// True unless all networks of the task are internal and it publishes nothing.
 pub fn needs_gateway(task: &Task, view: &NodeView) -> bool {
-    let internal = |a: &Attachment| network(view, &a.network_id).is_some_and(|n| n.internal);
-    let shut_in = !task.attachments.is_empty() && task.attachments.iter().all(internal);
-    !shut_in || !task.endpoint_spec.ports.is_empty()
+    !all_internal(&task.attachments, view) || !task.endpoint_spec.ports.is_empty()
 }
 
-/// Returns the overlay attachments of a task, in the order of its spec.
+/// True for attachments that leave no way out. Without any there is nothing to be shut in.
+pub fn all_internal(attachments: &[Attachment], view: &NodeView) -> bool {
+    let internal = |a: &Attachment| network(view, &a.network_id).is_some_and(|n| n.internal);
+    !attachments.is_empty() && attachments.iter().all(internal)
+}
+
+/// Returns the overlay attachments of a task or plain container, in their order.
 ///
 /// # Errors
 /// `UnknownNetwork` until the view holds every one of them.
-pub fn overlays(task: &Task, view: &NodeView) -> Result<Vec<TaskNetwork>, PrepareError> {
+pub fn overlays(
+    task: &TaskId,
+    attachments: &[Attachment],
+    view: &NodeView,
+) -> Result<Vec<TaskNetwork>, PrepareError> {
     let overlay = |attachment: &Attachment| match network(view, &attachment.network_id) {
-        Some(network) => Ok(task_network(&task.id, attachment, network)),
+        Some(network) => Ok(task_network(task, attachment, network)),
         None => Err(PrepareError::UnknownNetwork { network: attachment.network_id.clone() }),
     };
-    task.attachments.iter().map(overlay).collect()
+    attachments.iter().map(overlay).collect()
 }
 
 fn task_network(task: &TaskId, attachment: &Attachment, network: &NetworkItem) -> TaskNetwork {
@@ -46,7 +54,7 @@ fn task_network(task: &TaskId, attachment: &Attachment, network: &NetworkItem) -
 
 /// The name alone would not do: a network may be removed and made again under its name while tasks of
 /// the old one still stop on this node, and the user may have a local network of that name.
-fn engine_name(network: &NetworkItem) -> String {
+pub(crate) fn engine_name(network: &NetworkItem) -> String {
     let id = network.id.as_str();
     format!("{}.{}", network.name, id.get(..SHORT_ID).unwrap_or(id))
 }

@@ -3,13 +3,15 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use swarmnet_ebpf::abi::{NEXT_HOP, RESOLVER, task_mac};
-use swarmnet_model::{NetworkId, TaskId};
+use swarmnet_model::{ItemKey, NetworkId, TaskId};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use super::journal::{Endpoint, JournalFile, NetworkKind, device_names};
 use super::message::{
@@ -24,6 +26,9 @@ use crate::reconcile::{Command, Told};
 
 /// Prefix length of gateway addresses: nothing else is directly on that interface.
 const GATEWAY_PREFIX: u8 = 32;
+
+/// Wait of a new endpoint for the view, inside the time of a call.
+const VIEW_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A call that the engine must tell its user about.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,11 @@ pub enum CallError {
     UnknownNetwork { network: String },
     #[error("only tasks of the swarm can be attached to its networks")]
     NoTask,
+    /// Its attachment has ended, by the managers or because the node left the swarm.
+    #[error(
+        "the container has no address on network {network} any more: disconnect it from the network and connect it again"
+    )]
+    Ended { network: String },
     #[error("endpoint {endpoint} is not known")]
     UnknownEndpoint { endpoint: String },
     #[error("{text} is not an IPv4 address of the network")]
@@ -94,7 +104,10 @@ impl Plugin {
             "/IpamDriver.RequestAddress" => request_address(&parse(body)?),
             "/NetworkDriver.CreateNetwork" => self.create_network(&parse(body)?),
             "/NetworkDriver.DeleteNetwork" => self.delete_network(&parse(body)?),
-            "/NetworkDriver.CreateEndpoint" => self.create_endpoint(&parse(body)?),
+            "/NetworkDriver.CreateEndpoint" => {
+                self.wait_for_view().await;
+                self.create_endpoint(&parse(body)?)
+            }
             "/NetworkDriver.Join" => self.join(parse(body)?).await,
             "/NetworkDriver.Leave" => self.leave(parse(body)?).await,
             "/NetworkDriver.DeleteEndpoint" => self.delete_endpoint(parse(body)?).await,
@@ -111,6 +124,13 @@ impl Plugin {
             | "/NetworkDriver.DiscoverDelete" => Ok(json!({})),
             other => Err(CallError::UnknownCall { path: other.to_owned() }),
         }
+    }
+
+    /// After a boot the engine starts plain containers at once; the stored view comes soon.
+    async fn wait_for_view(&self) {
+        let mut told = self.told.clone();
+        // Without a view the call says why.
+        let _told = timeout(VIEW_PATIENCE, told.wait_for(Option::is_some)).await;
     }
 
     fn create_network(&self, call: &CreateNetwork) -> Result<Value, CallError> {
@@ -175,7 +195,7 @@ impl Plugin {
             "" => task_mac(address.ip()),
             text => parse_mac(text).ok_or_else(|| CallError::BadAddress { text: text.into() })?,
         };
-        let (vni, internal, mtu) = self.properties(&kind)?;
+        let (vni, internal, mtu) = self.properties(&kind, &task)?;
         Ok(Endpoint {
             network: kind,
             task,
@@ -191,13 +211,18 @@ impl Plugin {
     }
 
     /// Returns VNI, whether the network is internal, and the MTU.
-    fn properties(&self, kind: &NetworkKind) -> Result<(u32, bool, u32), CallError> {
+    fn properties(&self, kind: &NetworkKind, task: &TaskId) -> Result<(u32, bool, u32), CallError> {
         let default_mtu = *self.mtu.borrow();
         let NetworkKind::Overlay(id) = kind else { return Ok((0, false, default_mtu)) };
         let told = self.told.borrow();
         let view = &told.as_ref().ok_or(CallError::NoSwarm)?.view;
         let network = network(view, id)
             .ok_or_else(|| CallError::UnknownNetwork { network: id.to_string() })?;
+        // Only an attachment of a plain container can end while the engine still has the container.
+        let known = [ItemKey::Task(task.clone()), ItemKey::Backend(task.clone())];
+        if !known.iter().any(|key| view.contains_key(key)) {
+            return Err(CallError::Ended { network: network.name.clone() });
+        }
         let mtu = network.mtu.map_or(default_mtu, u32::from);
         Ok((network.vni.get(), network.internal, mtu))
     }

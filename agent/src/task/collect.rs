@@ -8,7 +8,7 @@ use crate::engine::EngineNetwork;
 /// Which networks are to stay.
 #[derive(Debug, Default)]
 pub(super) struct Needed {
-    /// Names of the networks of this node's tasks.
+    /// Names of the networks of this node's tasks and plain containers.
     pub(super) by_tasks: BTreeSet<String>,
     /// The gateway network stays without a task too. The next task needs it again, and making it
     /// costs the engine several runs of iptables.

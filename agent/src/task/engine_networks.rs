@@ -11,21 +11,28 @@ use super::networks::{
     EngineNetworkSpec, GATEWAY_LABEL_VALUE, NETWORK_LABEL, TaskNetwork, TaskNetworks,
 };
 use super::prepare::Obstacle;
-use crate::engine::{Engine, EngineError, EngineNetwork};
+use crate::attach::leases::Leases;
+use crate::engine::{Engine, EngineError, EngineNetwork, take_down};
 
 /// The engine's networks of ours.
 ///
 /// One call at a time: an engine's own check for a taken name is best effort, and what was seen last
 /// must not be replaced by an older answer.
-pub(super) struct EngineNetworks {
+pub struct EngineNetworks {
     engine: Arc<dyn Engine>,
+    /// Whose networks stay although no task needs them yet.
+    leases: Leases,
     turns: Semaphore,
     seen: watch::Sender<Vec<EngineNetwork>>,
 }
 
 impl EngineNetworks {
-    pub(super) fn new(engine: Arc<dyn Engine>, seen: watch::Sender<Vec<EngineNetwork>>) -> Self {
-        Self { engine, turns: Semaphore::new(1), seen }
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        leases: Leases,
+        seen: watch::Sender<Vec<EngineNetwork>>,
+    ) -> Self {
+        Self { engine, leases, turns: Semaphore::new(1), seen }
     }
 
     /// Looks which networks there are.
@@ -38,7 +45,7 @@ impl EngineNetworks {
     ///
     /// # Errors
     /// `ForeignNetwork` when a name is taken by something that is not ours.
-    pub(super) async fn ensure(&self, wanted: &TaskNetworks) -> Result<(), Obstacle> {
+    pub(crate) async fn ensure(&self, wanted: &TaskNetworks) -> Result<(), Obstacle> {
         if wanted.networks.is_empty() {
             return Ok(());
         }
@@ -68,11 +75,19 @@ impl EngineNetworks {
         let unused: Vec<EngineNetwork> =
             unused(&self.seen.borrow(), needed).into_iter().cloned().collect();
         for network in unused {
-            self.engine.remove_network(&network.id).await?;
+            if self.leases.holds_network(&network.name) {
+                continue;
+            }
+            take_down(self.engine.as_ref(), &network).await?;
             info!(network = network.name, "engine network removed");
             self.seen.send_modify(|seen| seen.retain(|other| other.id != network.id));
         }
         Ok(())
+    }
+
+    /// True if the engine was seen without one of these networks.
+    pub(crate) fn lacks(&self, wanted: &TaskNetworks) -> bool {
+        !self.missing(wanted).is_empty()
     }
 
     /// True if the engine has no network of ours.

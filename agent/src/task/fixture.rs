@@ -103,6 +103,19 @@ impl Wiring for FakeWiring {
         Ok(networks())
     }
 
+    async fn attach(
+        &self,
+        _id: &TaskId,
+        _attachments: &[Attachment],
+        _view: &NodeView,
+        gateway: bool,
+    ) -> Result<TaskNetworks, PrepareError> {
+        let mut wired = networks();
+        wired.networks.truncate(1 + usize::from(gateway));
+        wired.gateway = wired.gateway.filter(|_| gateway);
+        Ok(wired)
+    }
+
     async fn release(&self, task: &TaskId) {
         self.released.lock().unwrap().push(task.clone());
     }

@@ -14,7 +14,7 @@
 //! session's first full view.
 
 mod collect;
-mod engine_networks;
+pub(crate) mod engine_networks;
 mod entry;
 pub mod networks;
 mod prepare;
@@ -26,6 +26,7 @@ mod worker;
 #[cfg(test)]
 pub(crate) mod fixture;
 
+pub use engine_networks::EngineNetworks;
 pub use networks::{
     EngineNetworkSpec, GATEWAY_LABEL_VALUE, NETWORK_LABEL, PrepareError, STORED_GENERATION,
     TaskNetwork, TaskNetworks, Wiring,

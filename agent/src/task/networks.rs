@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
-use swarmnet_model::{Findings, NetworkId, NodeView, Task, TaskId};
+use swarmnet_model::{Attachment, Findings, NetworkId, NodeView, Task, TaskId};
 use tokio::sync::watch;
 
 /// Engine networks of one task, in the order the container is connected.
@@ -100,6 +100,19 @@ pub trait Wiring: Send + Sync + 'static {
     /// # Errors
     /// `PrepareError`; `is_temporary` tells whether to try again.
     async fn prepare(&self, task: &Task, view: &NodeView) -> Result<TaskNetworks, PrepareError>;
+
+    /// Returns the engine networks of a plain container, as [`Self::prepare`] does for a task: its
+    /// attachments, and the gateway network last if `gateway` and not all of them are internal.
+    ///
+    /// # Errors
+    /// `PrepareError`; `is_temporary` tells whether to try again.
+    async fn attach(
+        &self,
+        id: &TaskId,
+        attachments: &[Attachment],
+        view: &NodeView,
+        gateway: bool,
+    ) -> Result<TaskNetworks, PrepareError>;
 
     /// Forgets what was reserved for a task whose container is stopped or gone.
     async fn release(&self, task: &TaskId);

@@ -15,7 +15,7 @@ use super::step::Prepared;
 use crate::engine::container::{ContainerError, ContainerRequest, container_request};
 use crate::engine::facts::EngineFacts;
 use crate::engine::image::{is_pinned, registry};
-use crate::engine::{ContainerFacts, ContainerState, Engine, EngineError, EngineNetwork};
+use crate::engine::{ContainerFacts, ContainerState, Engine, EngineError};
 
 /// Images fetched at the same time: more only share the same line and disk.
 const PULLS_MAX: usize = 3;
@@ -26,7 +26,7 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a task is not ready.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Obstacle {
+pub(crate) enum Obstacle {
     #[error(transparent)]
     Wiring(#[from] PrepareError),
     #[error(transparent)]
@@ -66,7 +66,7 @@ pub(super) struct Preparer {
     facts: watch::Receiver<Option<EngineFacts>>,
     pulls: Semaphore,
     silent: Mutex<BTreeMap<String, Instant>>,
-    pub(super) networks: EngineNetworks,
+    pub(super) networks: Arc<EngineNetworks>,
 }
 
 impl Preparer {
@@ -75,9 +75,8 @@ impl Preparer {
         wiring: Arc<dyn Wiring>,
         node: NodeFacts,
         facts: watch::Receiver<Option<EngineFacts>>,
-        seen_networks: watch::Sender<Vec<EngineNetwork>>,
+        networks: Arc<EngineNetworks>,
     ) -> Self {
-        let networks = EngineNetworks::new(Arc::clone(&engine), seen_networks);
         Self {
             engine,
             wiring,

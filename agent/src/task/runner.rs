@@ -12,12 +12,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::collect::Needed;
+use super::engine_networks::EngineNetworks;
 use super::entry::Entry;
 use super::networks::Wiring;
 use super::prepare::{NodeFacts, Preparer};
 use super::worker::{Done, Next, Worker};
+use crate::attach::plan::engine_networks;
 use crate::engine::watch::Wake;
-use crate::engine::{Engine, EngineError, EngineFacts, EngineNetwork};
+use crate::engine::{Engine, EngineError, EngineFacts};
 use crate::inputs::{assigned, tasks};
 use crate::report::Reporter;
 
@@ -45,8 +47,8 @@ pub struct RunnerParts {
     pub facts: watch::Receiver<Option<EngineFacts>>,
     pub told: watch::Receiver<Told>,
     pub wakes: mpsc::Receiver<Wake>,
-    /// The engine's networks of ours, as last seen.
-    pub networks: watch::Sender<Vec<EngineNetwork>>,
+    /// The engine's networks of ours.
+    pub networks: Arc<EngineNetworks>,
     /// True while neither a task nor a network is left.
     pub idle: watch::Sender<bool>,
 }
@@ -271,7 +273,8 @@ impl Runner {
     fn collect(&mut self) {
         self.collect_at = None;
         // An empty view: the node leaves.
-        let mut needed = Needed { gateway: !self.view.is_empty(), ..Needed::default() };
+        let by_tasks = engine_networks(&self.view, &self.node_id);
+        let mut needed = Needed { gateway: !self.view.is_empty(), by_tasks };
         for (id, entry) in &self.entries {
             let over = self.is_over(id);
             match &entry.memory.networks {

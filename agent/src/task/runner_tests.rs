@@ -5,6 +5,7 @@ use swarmnet_model::{DesiredState, Item, ItemKey, TaskState, TaskStatus, Timesta
 use tokio::time::timeout;
 
 use super::*;
+use crate::attach::leases::Leases;
 use crate::engine::fake::FakeEngine;
 use crate::engine::watch::{EVENT_QUEUE, follow};
 use crate::engine::{ContainerState, Health};
@@ -39,11 +40,15 @@ fn node(engine: &Arc<FakeEngine>) -> Node {
         facts: facts.subscribe(),
         told: told.subscribe(),
         wakes,
-        networks: watch::Sender::new(Vec::new()),
+        networks: Arc::new(EngineNetworks::new(
+            engine.clone(),
+            Leases::default(),
+            watch::Sender::new(Vec::new()),
+        )),
         idle,
     });
     let mut children = JoinSet::new();
-    children.spawn(follow(engine.clone(), facts, wake, stop.clone(), 1));
+    children.spawn(follow(engine.clone(), facts, wake, watch::Sender::new(0), stop.clone(), 1));
     children.spawn(runner.run(stop.clone()));
     let engine = engine.clone();
     Node { engine, wiring, reporter, told, idle: idle_told, stop, children }

@@ -1,5 +1,6 @@
 //! Docker JSON ↔ model, one object per file.
 
+pub(crate) mod attachment;
 pub(crate) mod availability;
 pub(crate) mod container;
 pub(crate) mod endpoint;

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::control_plane::{LocalNetwork, LocalNetworks};
+use crate::convert::attachment::hide_options;
 
 /// Rewrites one container, of a list or of an inspection.
 pub(crate) fn rewrite(container: &mut Value, local: &LocalNetworks) {
@@ -50,6 +51,7 @@ fn present(endpoint: &mut Value, network: &LocalNetwork) {
     if let Some(members) = endpoint.as_object_mut() {
         members.insert("NetworkID".to_owned(), json!(network.id));
     }
+    hide_options(endpoint);
 }
 
 /// Returns false if nothing in the answer can concern a swarm network, which is the usual case.

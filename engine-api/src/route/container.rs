@@ -4,35 +4,15 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
-use swarmnet_model::{CallError, Code};
 
 use crate::app::Exchange;
-use crate::body;
 use crate::control_plane::LocalNetworks;
 use crate::convert::node_networks::{concerns, rewrite};
 use crate::convert::node_ports;
-use crate::error::ApiError;
 use crate::filters::Filters;
-use crate::json::{self, wire};
-use crate::passthrough::{ask_path, forward, forward_read, relay, relay_bytes};
+use crate::passthrough::{ask_path, forward, relay, relay_bytes};
 use crate::path::encode;
 use crate::reply::Answer;
-use crate::route::swarm_networks::SwarmNetworks;
-
-wire! {
-    CreateBody {
-        "HostConfig" => host: HostBody,
-        "NetworkingConfig" => networking: NetworkingBody,
-    }
-}
-
-wire! { HostBody { "NetworkMode" => network_mode: String, } }
-
-wire! {
-    NetworkingBody {
-        "EndpointsConfig" => endpoints: std::collections::BTreeMap<String, Value>,
-    }
-}
 
 pub(crate) async fn list(x: Exchange) -> Answer {
     let local = x.app.control.local_networks();
@@ -54,47 +34,6 @@ pub(crate) async fn inspect(x: Exchange) -> Answer {
         None => x.path.rest.clone(),
     };
     translated(&x, &path, &local).await
-}
-
-/// Passes a creation on unless it names a swarm network.
-pub(crate) async fn create(mut x: Exchange) -> Answer {
-    let bytes = body::read(&mut x.request).await?;
-    // A body that is no JSON is the engine's to refuse.
-    let wanted = json::read::<CreateBody>(&bytes)
-        .and_then(|document| json::typed::<CreateBody>(&document.value))
-        .unwrap_or_default();
-    let endpoints = wanted.networking.endpoints.keys();
-    let named: Vec<&String> = endpoints.chain([&wanted.host.network_mode]).collect();
-    if named.iter().any(|name| is_of_user(name)) {
-        let swarm = SwarmNetworks::read(&x.app).await;
-        for name in named {
-            refuse_attachment(&swarm, name)?;
-        }
-    }
-    forward_read(x, bytes).await
-}
-
-/// Refuses to attach a plain container to a swarm network.
-///
-/// # Errors
-/// 403 if the network does not allow it, 501 if it would.
-pub(super) fn refuse_attachment(swarm: &SwarmNetworks, name: &str) -> Result<(), ApiError> {
-    match swarm.find(name) {
-        None => Ok(()),
-        Some(network) if network.attachable => Err(ApiError::unsupported(&format!(
-            "Could not attach to network {name}: attaching containers to swarm networks is"
-        ))),
-        Some(_) => {
-            let text = format!("network {name} not manually attachable");
-            let cause = CallError::manager(Code::PermissionDenied, text);
-            Err(ApiError::forbidden(format!("Could not attach to network {name}: {cause}")))
-        }
-    }
-}
-
-/// Returns false for modes that no user's network can be meant by.
-fn is_of_user(mode: &str) -> bool {
-    !matches!(mode, "" | "default" | "bridge" | "host" | "none") && !mode.starts_with("container:")
 }
 
 fn is_empty(local: &LocalNetworks) -> bool {

@@ -1,5 +1,6 @@
 //! One file per object: what each route does.
 
+pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod container;
 pub(crate) mod info;

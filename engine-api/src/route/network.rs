@@ -14,11 +14,10 @@ use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{self, typed};
 use crate::network_name::{PLUGIN_DRIVER, PLUGIN_LABEL, PREDEFINED};
-use crate::passthrough::{ask_path, forward, forward_read, relay};
+use crate::passthrough::{ask_path, forward_read, relay};
 use crate::path::encode;
 use crate::reference::{Named, resolve, same_only};
 use crate::reply::{self, Answer};
-use crate::route::container::refuse_attachment;
 use crate::route::service::created;
 use crate::route::swarm_networks::{Place, SwarmNetworks, fits, locate};
 
@@ -155,23 +154,6 @@ pub(crate) async fn remove(x: Exchange, reference: &str) -> Answer {
             reply::empty(StatusCode::NO_CONTENT)
         }
         Place::Engine(id) => to_engine(&x, &id).await,
-    }
-}
-
-pub(crate) async fn connect(x: Exchange, reference: &str) -> Answer {
-    let swarm = SwarmNetworks::read(&x.app).await;
-    refuse_attachment(&swarm, reference)?;
-    forward(x).await
-}
-
-pub(crate) async fn disconnect(x: Exchange, reference: &str) -> Answer {
-    let swarm = SwarmNetworks::read(&x.app).await;
-    match swarm.find(reference) {
-        None => forward(x).await,
-        Some(_) => {
-            let what = format!("Disconnecting containers from swarm network {reference} is");
-            Err(ApiError::unsupported(&what))
-        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
 use swarmnet_engine_api::{
-    ControlPlane, InitRequest, JoinRequest, LocalNetwork, LocalNetworks, LocalNode, LocalState,
-    RaftView,
+    AttachRequest, Attached, AttachedEndpoint, ControlPlane, InitRequest, JoinRequest,
+    LocalNetwork, LocalNetworks, LocalNode, LocalState, RaftView,
 };
 use swarmnet_model::cluster::{Cluster, JoinTokens, RootCa};
 use swarmnet_model::node::ManagerMember;
@@ -34,6 +34,8 @@ pub(crate) struct FakeControl {
     pub(crate) joins: Mutex<Vec<JoinRequest>>,
     pub(crate) leaves: Mutex<Vec<bool>>,
     pub(crate) calls: Mutex<Vec<Call>>,
+    /// Attachments that were given back.
+    pub(crate) detached: Mutex<Vec<Option<NetworkId>>>,
 }
 
 impl FakeControl {
@@ -46,6 +48,7 @@ impl FakeControl {
             joins: Mutex::default(),
             leaves: Mutex::default(),
             calls: Mutex::default(),
+            detached: Mutex::default(),
         }
     }
 
@@ -291,6 +294,42 @@ impl ControlPlane for FakeControl {
 
     fn now(&self) -> Timestamp {
         now()
+    }
+
+    async fn attach(&self, request: AttachRequest) -> Result<Attached, CallError> {
+        let tables = self.tables.lock().unwrap().clone();
+        let mut endpoints = Vec::new();
+        for wanted in &request.networks {
+            let name = &wanted.network;
+            let mut all = tables.networks.values();
+            let found = all.find(|n| n.spec.name == *name || n.id.as_str() == name);
+            let network = found.ok_or_else(|| CallError::not_found("network", name))?;
+            if !network.spec.attachable {
+                let cause = format!(
+                    "Could not attach to network {name}: rpc error: code = PermissionDenied desc = \
+                     network {name} not manually attachable"
+                );
+                return Err(CallError::api(Code::PermissionDenied, cause));
+            }
+            endpoints.push(AttachedEndpoint {
+                network_id: Some(network.id.clone()),
+                engine_name: format!("{}.plugin", network.spec.name),
+                address: wanted.address.unwrap_or([10, 0, 1, 7].into()),
+                driver_options: [("swarmnet.task".to_owned(), "t1".to_owned())].into(),
+            });
+        }
+        let gateway = request.gateway.then(|| AttachedEndpoint {
+            network_id: None,
+            engine_name: "swarmnet_gateway".to_owned(),
+            address: [172, 31, 240, 2].into(),
+            driver_options: Default::default(),
+        });
+        Ok(Attached { id: request.id, endpoints, gateway, lease: Box::new(()) })
+    }
+
+    async fn detach(&self, _: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError> {
+        self.detached.lock().unwrap().push(network.cloned());
+        Ok(())
     }
 
     fn local_networks(&self) -> LocalNetworks {

@@ -97,7 +97,7 @@ impl FakeEngine {
             ["echo"] => full(request.into_body().collect().await.unwrap().to_bytes()),
             ["containers", "logs", "logs"] => self.logs(),
             ["containers", "slow", "wait"] => std::future::pending().await,
-            ["containers", "create"] => {
+            ["containers", "create"] | ["networks", _, "connect" | "disconnect"] => {
                 let body = request.into_body().collect().await.unwrap().to_bytes();
                 full(body)
             }

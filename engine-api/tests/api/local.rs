@@ -157,11 +157,24 @@ async fn containers_show_swarm_networks_by_their_swarm_names() {
     bed.stop().await;
 }
 
+fn mode(name: &str) -> Value {
+    json!({"Image": "alpine", "HostConfig": {"NetworkMode": name}})
+}
+
+fn make_attachable(bed: &Bed) {
+    bed.control.edit(|tables| {
+        for network in tables.networks.clone().values() {
+            let mut network = (**network).clone();
+            network.spec.attachable = true;
+            tables.networks.insert(network.id.clone(), network.into());
+        }
+    });
+}
+
 #[tokio::test]
-async fn plain_containers_are_not_attached_to_swarm_networks() {
+async fn a_network_that_is_not_attachable_takes_no_plain_container() {
     let bed = Bed::manager();
-    let create = |mode: &str| json!({"Image": "alpine", "HostConfig": {"NetworkMode": mode}});
-    let refused = bed.client.post("/containers/create?name=c1", &create("dca-overlay")).await;
+    let refused = bed.client.post("/containers/create?name=c1", &mode("dca-overlay")).await;
     assert_eq!(
         refused.refusal(),
         (
@@ -171,23 +184,54 @@ async fn plain_containers_are_not_attached_to_swarm_networks() {
                 .to_owned()
         )
     );
-    bed.control.edit(|tables| {
-        for network in tables.networks.clone().values() {
-            let mut network = (**network).clone();
-            network.spec.attachable = true;
-            tables.networks.insert(network.id.clone(), network.into());
-        }
-    });
-    let endpoints = json!({"NetworkingConfig": {"EndpointsConfig": {OVERLAY: {}}}});
-    let (status, message) = bed.client.post("/containers/create", &endpoints).await.refusal();
-    assert_eq!(status, 501, "{message}");
     let connect = json!({"Container": "c1"});
     let (status, _) = bed.client.post("/networks/dca-overlay/connect", &connect).await.refusal();
-    assert_eq!(status, 501);
+    assert_eq!(status, 403);
     assert!(
         !bed.engine.uris().iter().any(|uri| uri.contains("/create") || uri.contains("/connect"))
     );
-    let body = create("bridge");
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn a_plain_container_is_made_on_the_engines_network_with_the_managers_address() {
+    let bed = Bed::manager();
+    make_attachable(&bed);
+    let mut body = mode("dca-overlay");
+    let endpoint = json!({"dca-overlay": {"Aliases": ["db"]}});
+    body["NetworkingConfig"] = json!({"EndpointsConfig": endpoint});
+    // The fake engine answers with what it was asked.
+    let asked = bed.client.post("/containers/create?name=c1", &body).await.json();
+    assert_eq!(
+        asked,
+        json!({
+            "Image": "alpine",
+            "HostConfig": {"NetworkMode": "dca-overlay.plugin"},
+            "NetworkingConfig": {"EndpointsConfig": {"dca-overlay.plugin": {
+                "Aliases": ["db"],
+                "IPAMConfig": {"IPv4Address": "10.0.1.7"},
+                "DriverOpts": {"swarmnet.task": "t1"},
+            }}},
+        })
+    );
+    assert!(bed.engine.uris().iter().any(|uri| uri.contains("/networks/swarmnet_gateway/connect")));
+    assert!(bed.control.detached.lock().unwrap().is_empty());
+    let connect = json!({"Container": "c1", "EndpointConfig": {"Aliases": ["x"]}});
+    let connected = bed.client.post("/networks/dca-overlay/connect", &connect).await.json();
+    assert_eq!(connected["EndpointConfig"]["IPAMConfig"], json!({"IPv4Address": "10.0.1.7"}));
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn ports_of_plain_containers_on_swarm_networks_are_refused_and_nothing_is_asked() {
+    let bed = Bed::manager();
+    make_attachable(&bed);
+    let mut body = mode("dca-overlay");
+    body["HostConfig"]["PortBindings"] = json!({"80/tcp": [{"HostPort": "8080"}]});
+    let (status, message) = bed.client.post("/containers/create", &body).await.refusal();
+    assert_eq!(status, 501, "{message}");
+    assert!(!bed.engine.uris().iter().any(|uri| uri.contains("/create")));
+    let body = mode("bridge");
     let passed = bed.client.post("/containers/create?name=c1", &body).await;
     assert_eq!(passed.json(), body, "the engine gets the bytes of the client");
     bed.stop().await;

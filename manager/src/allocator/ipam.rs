@@ -46,6 +46,14 @@ impl AddressPool {
         self.used.insert(address.into());
     }
 
+    /// Takes an address that somebody asked for, with the subnet's prefix length; `None` when it is
+    /// in use or never given.
+    pub fn claim(&mut self, address: Ipv4Addr) -> Option<Ipv4Network> {
+        let network = Ipv4Network::new(address, self.prefix);
+        let free = self.used.insert(address.into());
+        free.then(|| network.expect("the prefix length comes from a network"))
+    }
+
     /// The search for a free address starts after this one.
     pub fn continue_after(&mut self, address: Ipv4Addr) {
         self.cursor = Some(address.into());

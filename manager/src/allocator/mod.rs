@@ -11,4 +11,4 @@ mod plan;
 pub mod ports;
 pub mod vni;
 
-pub use plan::plan;
+pub use plan::{Shortage, address, plan};

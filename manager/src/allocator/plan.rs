@@ -1,8 +1,10 @@
 //! Pure: VIPs and ports for services, addresses for new tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use ipnetwork::Ipv4Network;
 use swarmnet_model::{
     Attachment, EndpointMode, IdSource, Network, NetworkId, Service, ServiceEndpoint, ServiceId,
     Tables, Task, TaskState, Timestamp, Vip,
@@ -15,7 +17,7 @@ use crate::store::Change;
 
 /// Why a service or task must wait for something to become free.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum Shortage {
+pub enum Shortage {
     #[error(transparent)]
     Port(#[from] PortError),
     /// Docker's words.
@@ -23,6 +25,32 @@ enum Shortage {
     Addresses { name: String, id: NetworkId },
     #[error("network {id} not found")]
     NoNetwork { id: NetworkId },
+    #[error("Address already in use: {address}")]
+    InUse { address: Ipv4Addr },
+    #[error("Invalid address {address}: It does not belong to any of this network's subnets")]
+    Outside { address: Ipv4Addr },
+}
+
+/// Returns an address of a network for somebody who does not wait: the wished one, or a free one.
+/// Nothing is taken: the write that follows is refused if another one came first.
+///
+/// # Errors
+/// `Shortage` says what is in the way.
+pub fn address(
+    tables: &Tables,
+    network: &Network,
+    wished: Option<Ipv4Addr>,
+) -> Result<Ipv4Network, Shortage> {
+    let mut allocator = Allocator::observe(tables);
+    let Some(address) = wished else {
+        return allocator.take(&network.id).map(|vip| vip.address);
+    };
+    if !network.subnet.subnet.contains(address) {
+        return Err(Shortage::Outside { address });
+    }
+    let pool = allocator.pools.get_mut(&network.id);
+    let claimed = pool.and_then(|pool| pool.claim(address));
+    claimed.ok_or(Shortage::InUse { address })
 }
 
 /// Gives every service the endpoint its present spec asks for, then every new task its addresses.
@@ -58,6 +86,11 @@ impl<'a> Allocator<'a> {
                 if let Some(pool) = pools.get_mut(&attachment.network_id) {
                     pool.reserve(attachment.address.ip());
                 }
+            }
+        }
+        for attachment in tables.attached.values().flat_map(|container| &container.attachments) {
+            if let Some(pool) = pools.get_mut(&attachment.network_id) {
+                pool.reserve(attachment.address.ip());
             }
         }
         for (id, (_, address)) in newest_addresses(tables) {
@@ -201,9 +234,9 @@ fn vip_networks(service: &Service) -> BTreeSet<&NetworkId> {
 /// Returns per network the address that was given last, as far as the tables tell.
 ///
 /// Ended tasks count: what they held should rest before it is given again.
-fn newest_addresses(tables: &Tables) -> BTreeMap<NetworkId, (Timestamp, std::net::Ipv4Addr)> {
+fn newest_addresses(tables: &Tables) -> BTreeMap<NetworkId, (Timestamp, Ipv4Addr)> {
     let mut newest = BTreeMap::new();
-    let mut note = |id: &NetworkId, found: (Timestamp, std::net::Ipv4Addr)| {
+    let mut note = |id: &NetworkId, found: (Timestamp, Ipv4Addr)| {
         let known = newest.entry(id.clone()).or_insert(found);
         *known = found.max(*known);
     };
@@ -215,6 +248,11 @@ fn newest_addresses(tables: &Tables) -> BTreeMap<NetworkId, (Timestamp, std::net
     for task in tables.tasks.values() {
         for attachment in &task.attachments {
             note(&attachment.network_id, (task.created_at, attachment.address.ip()));
+        }
+    }
+    for container in tables.attached.values() {
+        for attachment in &container.attachments {
+            note(&attachment.network_id, (container.created_at, attachment.address.ip()));
         }
     }
     newest

@@ -1,5 +1,6 @@
 //! Control: what an API call may do, and how it reaches the leader.
 
+mod attached;
 mod call;
 mod cluster;
 pub mod forward;
@@ -11,4 +12,5 @@ mod service;
 mod subnet;
 mod validate;
 
+pub use attached::attached;
 pub use call::call;

@@ -7,7 +7,8 @@
 //!   Tables ──NodeViews::of(node)──► NodeView ──dispatcher──► agent
 //! ```
 //!
-//! Stays true: a node hears of a network only while it has a task there; of a service only if it
+//! Stays true: a node hears of a network only while it has a task or a plain
+//! container there; of a service only if it
 //! shares a network with it or the service publishes ports; a backend is known (`Placed`) from the
 //! moment its task has a node, so that peers believe its address before its first packet.
 

@@ -8,12 +8,15 @@ use swarmnet_model::view::{
     ServiceNetwork, Settings,
 };
 use swarmnet_model::{
-    Item, ItemKey, Network, NetworkId, Node, NodeId, NodeState, NodeView, PublishMode, Service,
-    ServiceId, Tables, Task, TaskId, TaskState, Timestamp,
+    AttachedContainer, Attachment, Item, ItemKey, Network, NetworkId, Node, NodeId, NodeState,
+    NodeView, PublishMode, Service, ServiceId, Tables, Task, TaskId, TaskState, Timestamp,
 };
 
 /// Driver option that sets the MTU of a network.
 const MTU_OPTION: &str = "com.docker.network.driver.mtu";
+
+/// Characters of a container's id by which users and the engine call it.
+const SHORT_ID: usize = 12;
 
 /// Views of all nodes of one snapshot; shared parts are computed once.
 pub struct NodeViews<'a> {
@@ -55,6 +58,8 @@ impl<'a> NodeViews<'a> {
             let published = self.publishes(service);
             view.extend(tasks.iter().filter_map(|task| self.backend(task, &networks, published)));
         }
+        let attached = self.tables.attached.values();
+        view.extend(attached.filter_map(|container| self.plain(container, &networks)));
         for task in self.by_node.get(node).into_iter().flatten() {
             view.insert(ItemKey::Task(task.id.clone()), assigned(task, withdrawn));
         }
@@ -91,14 +96,18 @@ impl<'a> NodeViews<'a> {
         })
     }
 
-    /// Networks of tasks that are on the node and not over: their containers may still be there.
+    /// Networks of tasks that are on the node and not over (their containers may still be there),
+    /// and of the node's plain containers.
     fn networks_of(&self, node: &NodeId) -> BTreeSet<&'a NetworkId> {
+        let attached = self.tables.attached.values().filter(|c| c.node_id == *node);
+        let of_attached = attached.flat_map(|c| c.attachments.iter().map(|a| &a.network_id));
         self.by_node
             .get(node)
             .into_iter()
             .flatten()
             .filter(|task| !task.status.state.is_terminal())
             .flat_map(|task| task.attachments.iter().map(|a| &a.network_id))
+            .chain(of_attached)
             .collect()
     }
 
@@ -136,6 +145,42 @@ impl<'a> NodeViews<'a> {
             gateway: task.status.gateway,
         };
         Some((ItemKey::Backend(task.id.clone()), Item::Backend(backend)))
+    }
+
+    /// A container that runs is known by its short id as well, as on any network of an engine.
+    fn plain(
+        &self,
+        container: &AttachedContainer,
+        networks: &BTreeSet<&NetworkId>,
+    ) -> Option<(ItemKey, Item)> {
+        let known = container.attachments.iter().filter(|a| networks.contains(&a.network_id));
+        let short_id = container.container_id.get(..SHORT_ID).map(str::to_owned);
+        let named = |attachment: &Attachment| {
+            let mut attachment = attachment.clone();
+            attachment.aliases.extend(short_id.clone());
+            attachment
+        };
+        let attachments: Vec<_> = known.map(named).collect();
+        if attachments.is_empty() {
+            return None;
+        }
+        let node = self.tables.nodes.get(&container.node_id);
+        let node_down = node.is_none_or(|node| node.status.state == NodeState::Down);
+        let state = match (node_down, container.running) {
+            (true, _) => BackendState::Down,
+            (false, true) => BackendState::Active,
+            (false, false) => BackendState::Placed,
+        };
+        let backend = Backend {
+            task_id: container.id.clone(),
+            task_name: container.name.clone(),
+            service_id: None,
+            node_id: container.node_id.clone(),
+            state,
+            attachments,
+            gateway: None,
+        };
+        Some((ItemKey::Backend(container.id.clone()), Item::Backend(backend)))
     }
 
     fn backend_state(&self, task: &Task) -> BackendState {

@@ -173,6 +173,62 @@ impl World {
 }
 
 #[test]
+fn a_plain_container_brings_its_network_to_its_node_and_itself_to_all_nodes_of_the_network() {
+    let mut world = World::new();
+    world.node("n3", 3, NodeState::Ready);
+    world.network("net", 4097);
+    world.service("db", Some("net"), None);
+    world.task("t1", "db", "n1", TaskState::Running);
+    let attachment = Attachment {
+        network_id: NetworkId::from_text("net"),
+        address: "10.0.1.9/24".parse().unwrap(),
+        aliases: vec!["cache".to_owned()],
+    };
+    let container = AttachedContainer {
+        id: TaskId::from_text("a1"),
+        version: Version(1),
+        created_at: Timestamp::UNSET,
+        updated_at: Timestamp::UNSET,
+        node_id: NodeId::from_text("n2"),
+        name: "redis".to_owned(),
+        container_id: "0123456789ab".repeat(5),
+        running: true,
+        attachments: vec![attachment],
+    };
+    world.0.attached.insert(container.id.clone(), Arc::new(container));
+    let on_net = expect![[r#"
+        peer n1 10.20.20.1
+        peer n2 10.20.20.2
+        peer n3 10.20.20.3
+        network net 4097
+        service db vips=1 ports=0
+        backend redis on n2 Active attachments=1
+        backend db.1 on n1 Active attachments=1
+    "#]];
+    world.check("n2", on_net);
+    world.check(
+        "n3",
+        expect![[r#"
+            peer n1 10.20.20.1
+            peer n2 10.20.20.2
+            peer n3 10.20.20.3
+        "#]],
+    );
+    let view = NodeViews::new(&world.0).of(&NodeId::from_text("n1"), &BTreeSet::new());
+    let Some(Item::Backend(known)) = view.get(&ItemKey::Backend(TaskId::from_text("a1"))) else {
+        panic!("the container is known where its network is");
+    };
+    assert_eq!(known.service_id, None);
+    assert_eq!(known.attachments[0].aliases, ["cache", "0123456789ab"]);
+    world.node("n2", 2, NodeState::Down);
+    let view = NodeViews::new(&world.0).of(&NodeId::from_text("n1"), &BTreeSet::new());
+    let Some(Item::Backend(known)) = view.get(&ItemKey::Backend(TaskId::from_text("a1"))) else {
+        panic!("the container is known although its node is lost");
+    };
+    assert_eq!(known.state, BackendState::Down, "it keeps its addresses");
+}
+
+#[test]
 fn every_node_hears_of_a_published_service() {
     let mut world = World::new();
     world.service("web", None, Some(30_000));

@@ -12,18 +12,21 @@ use futures::{Stream, StreamExt};
 use swarmnet_model::limits::{
     CALL_TIMEOUT, PORTS_PER_SERVICE_MAX, STATUSES_PER_REPORT, TASK_ERROR_LENGTH_MAX,
 };
-use swarmnet_model::{NodeDescription, NodeId, NodeState, Role, Tables, TaskId, TaskStatus};
+use swarmnet_model::{
+    AttachCall, Code, NodeDescription, NodeId, NodeState, Role, Tables, TaskId, TaskStatus,
+};
 use swarmnet_proto::transport::{PeerAddr, TlsContext};
 use swarmnet_proto::v1::dispatcher_server::Dispatcher;
 use swarmnet_proto::{document, v1};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::connectivity;
 use super::run::{self, Request as Ask};
-use crate::address;
 use crate::store::{Change, ProposeError, Store};
+use crate::{address, control};
 
 /// Pending requests to the loop: a slow loop makes callers wait, not memory grow.
 const REQUESTS_MAX: usize = 1_024;
@@ -44,6 +47,11 @@ impl Desk {
         (OpenDesk(self.clone()), receiver)
     }
 
+    /// True while this manager leads.
+    fn is_open(&self) -> bool {
+        self.asks.load().is_some()
+    }
+
     pub(super) async fn ask(&self, ask: Ask) -> Result<(), Status> {
         let sender = self.asks.load_full().ok_or_else(not_leading)?;
         sender.send(ask).await.map_err(|_| not_leading())
@@ -57,6 +65,10 @@ impl Drop for OpenDesk {
     fn drop(&mut self) {
         self.0.asks.store(None);
     }
+}
+
+fn late() -> Status {
+    Status::deadline_exceeded("too few managers confirmed in time")
 }
 
 fn not_leading() -> Status {
@@ -97,12 +109,12 @@ impl DispatcherService {
     }
 
     async fn propose(&self, changes: Vec<Change>) -> Result<(), Status> {
-        let proposal = tokio::time::timeout(CALL_TIMEOUT, self.store.propose(changes)).await;
+        let proposal = timeout(CALL_TIMEOUT, self.store.propose(changes)).await;
         match proposal {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(ProposeError::NotLeader { .. })) => Err(not_leading()),
             Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
-            Err(_) => Err(Status::deadline_exceeded("too few managers confirmed in time")),
+            Err(_) => Err(late()),
         }
     }
 
@@ -133,6 +145,11 @@ impl DispatcherService {
 /// True if the node takes no part; one that was removed meanwhile does not either.
 fn is_down(tables: &Tables, id: &NodeId) -> bool {
     tables.nodes.get(id).is_none_or(|node| node.status.state == NodeState::Down)
+}
+
+/// A node that leaves takes its plain containers off the networks.
+fn forget_attached(tables: &Tables, node: &NodeId) -> Vec<Change> {
+    tables.attached_on(node).map(|c| Change::RemoveAttached { id: c.id.clone() }).collect()
 }
 
 fn shortened(text: String) -> String {
@@ -233,18 +250,38 @@ impl Dispatcher for DispatcherService {
         Ok(Response::new(v1::ProbedResponse {}))
     }
 
+    async fn attach(
+        &self,
+        request: Request<v1::AttachRequest>,
+    ) -> Result<Response<v1::AttachResponse>, Status> {
+        let node_id = self.caller(&request)?;
+        let call: AttachCall =
+            document::decode("call", &request.into_inner().call).map_err(bad_document)?;
+        if !self.desk.is_open() {
+            return Err(not_leading());
+        }
+        let carried_out = control::attached(&self.store, &node_id, &call);
+        let result = match timeout(CALL_TIMEOUT, carried_out).await {
+            Ok(Err(error)) if error.code == Code::NoLeader => return Err(not_leading()),
+            Ok(result) => result,
+            Err(_) => return Err(late()),
+        };
+        Ok(Response::new(v1::AttachResponse { result: document::encode(&result) }))
+    }
+
     async fn leave(
         &self,
         request: Request<v1::LeaveRequest>,
     ) -> Result<Response<v1::LeaveResponse>, Status> {
         let node_id = self.caller(&request)?;
         self.desk.ask(Ask::Leave { node_id: node_id.clone() }).await?;
+        self.propose(forget_attached(&self.store.snapshot(), &node_id)).await?;
         let mut tables = self.store.watch();
         let down = tables.wait_for(|tables| is_down(tables, &node_id));
-        match tokio::time::timeout(CALL_TIMEOUT, down).await {
+        match timeout(CALL_TIMEOUT, down).await {
             Ok(Ok(_)) => Ok(Response::new(v1::LeaveResponse {})),
             Ok(Err(_)) => Err(not_leading()),
-            Err(_) => Err(Status::deadline_exceeded("too few managers confirmed in time")),
+            Err(_) => Err(late()),
         }
     }
 }

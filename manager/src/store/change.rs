@@ -7,9 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 use swarmnet_model::{
-    Attachment, Cluster, DesiredState, Network, NetworkId, Node, NodeDescription, NodeId,
-    NodeStatus, Service, ServiceEndpoint, ServiceId, Task, TaskId, TaskStatus, Timestamp,
-    UpdateStatus, Version,
+    AttachedContainer, Attachment, Cluster, DesiredState, Network, NetworkId, Node,
+    NodeDescription, NodeId, NodeStatus, Service, ServiceEndpoint, ServiceId, Task, TaskId,
+    TaskStatus, Timestamp, UpdateStatus, Version,
 };
 
 /// One Raft entry: all of it is applied, or none.
@@ -121,6 +121,17 @@ pub enum Change {
     },
     /// Forgets a task.
     RemoveTask {
+        id: TaskId,
+    },
+
+    /// Writes a plain container that is on swarm networks; `expected` `None` creates it. Refused if
+    /// its node or a network is gone, or another holds an address that is new to it.
+    PutAttached {
+        container: Box<AttachedContainer>,
+        expected: Option<Version>,
+    },
+    /// Forgets it; its addresses are free.
+    RemoveAttached {
         id: TaskId,
     },
 }

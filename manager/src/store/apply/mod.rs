@@ -3,6 +3,7 @@
 //! Deterministic: every manager applies the same entries and gets equal tables. Times come from the
 //! entry, versions from its index. A write that changes nothing leaves the object's version alone.
 
+mod attached;
 mod cluster;
 mod network;
 mod node;
@@ -14,7 +15,9 @@ mod tests;
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use swarmnet_model::{Cluster, Network, Node, Service, Tables, Task, Timestamp, Version};
+use swarmnet_model::{
+    AttachedContainer, Cluster, Network, Node, Service, Tables, Task, Timestamp, Version,
+};
 
 use super::{Change, Refused, Transaction};
 
@@ -77,6 +80,12 @@ impl Writer {
             Change::RemoveTask { id } => {
                 self.tables.tasks.remove(id);
             }
+            Change::PutAttached { container, expected } => {
+                return self.put_attached(container, *expected);
+            }
+            Change::RemoveAttached { id } => {
+                self.tables.attached.remove(id);
+            }
         }
         Ok(())
     }
@@ -98,7 +107,7 @@ macro_rules! objects {
     )+};
 }
 
-objects!(Cluster, Node, Network, Service, Task);
+objects!(AttachedContainer, Cluster, Node, Network, Service, Task);
 
 /// Writes `changed` over `map[id]` with a new version; an equal object keeps its version.
 fn replace<K: Ord + Clone, O: Object>(

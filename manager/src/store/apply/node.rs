@@ -60,6 +60,10 @@ impl Writer {
         for task in &unfinished {
             self.end_task(task, &orphaned);
         }
+        let attached: Vec<_> = self.tables.attached_on(id).map(|c| c.id.clone()).collect();
+        for container in &attached {
+            self.tables.attached.remove(container);
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use swarmnet_model::{
-    DesiredState, Service, ServiceEndpoint, ServiceId, ServiceSpec, UpdateStatus, Version,
+    DesiredState, Service, ServiceEndpoint, ServiceId, ServiceSpec, UpdateStatus, Version, Vip,
 };
 
 use super::{Object, Writer, conflict, exists, in_use, missing, replace};
@@ -95,7 +95,11 @@ impl Writer {
         let Some(present) = self.kept_service(id) else {
             return;
         };
-        if present.spec_version == spec_version {
+        // A plain container may have got one of the addresses since they were chosen.
+        let known = |vip: &&Vip| present.endpoint.as_ref().is_some_and(|e| e.vips.contains(*vip));
+        let mut new = endpoint.vips.iter().filter(|vip| !known(vip));
+        let taken = new.any(|vip| self.attached_has(&vip.network_id, vip.address.ip()));
+        if present.spec_version == spec_version && !taken {
             let mut changed = Service::clone(&present);
             changed.endpoint = Some(endpoint.clone());
             self.put_service(changed);

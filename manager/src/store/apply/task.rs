@@ -26,7 +26,11 @@ impl Writer {
         Ok(())
     }
 
+    /// Skipped as well if a plain container has got one of the addresses meanwhile.
     pub(super) fn allocate_task(&mut self, id: &TaskId, attachments: &[Attachment]) {
+        if attachments.iter().any(|a| self.attached_has(&a.network_id, a.address.ip())) {
+            return;
+        }
         self.edit_task(id, |task, now| {
             if task.status.state == TaskState::New {
                 task.attachments = attachments.to_vec();

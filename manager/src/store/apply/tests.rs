@@ -6,14 +6,16 @@ use ipnetwork::Ipv4Network;
 use proptest::prelude::*;
 use swarmnet_model::task::NetworkAttachmentSpec;
 use swarmnet_model::{
-    Cluster, ClusterId, ClusterSpec, DesiredState, EndpointSpec, JoinTokens, Network, NetworkId,
-    NetworkSpec, Node, NodeId, NodeSpec, NodeState, NodeStatus, Role, SecretText, Service,
-    ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec, Subnet, Tables, Task, TaskId, TaskSpec,
-    TaskState, TaskStatus, Timestamp, Version, Vni,
+    Attachment, Cluster, ClusterId, ClusterSpec, DesiredState, EndpointSpec, JoinTokens, Network,
+    NetworkId, NetworkSpec, Node, NodeId, NodeSpec, NodeState, NodeStatus, Role, SecretText,
+    Service, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec, Subnet, Tables, Task, TaskId,
+    TaskSpec, TaskState, TaskStatus, Timestamp, Version, Vni,
 };
 use swarmnet_proto::document;
 
 use super::*;
+
+mod attached;
 
 fn cluster() -> Cluster {
     Cluster {
@@ -278,6 +280,26 @@ fn a_write_that_changes_nothing_leaves_the_object_alone() {
     assert_eq!(after.nodes, before.nodes);
 }
 
+fn attached(id: &str, node: &str, address: &str) -> AttachedContainer {
+    let network_id = NetworkId::from_text("net");
+    let address = address.parse().unwrap();
+    AttachedContainer {
+        id: TaskId::from_text(id),
+        version: Version(99),
+        created_at: Timestamp(99),
+        updated_at: Timestamp(99),
+        node_id: NodeId::from_text(node),
+        name: id.to_owned(),
+        container_id: String::new(),
+        running: true,
+        attachments: vec![Attachment { network_id, address, aliases: vec![] }],
+    }
+}
+
+fn put(container: AttachedContainer, expected: Option<u64>) -> Change {
+    Change::PutAttached { container: Box::new(container), expected: expected.map(Version) }
+}
+
 const IDS: [&str; 3] = ["a", "b", "c"];
 
 fn id() -> impl Strategy<Value = &'static str> {
@@ -349,6 +371,14 @@ fn change_of_tasks() -> impl Strategy<Value = Change> {
         (task_id(), task_state())
             .prop_map(|(id, state)| Change::EndTask { id, status: status(state) }),
         task_id().prop_map(|id| Change::RemoveTask { id }),
+        (id(), id(), 2..6_u8, prop::option::of(0..40_u64)).prop_map(
+            |(id, node, last, expected)| {
+                let mut container = attached(id, node, &format!("10.0.1.{last}/24"));
+                container.attachments[0].network_id = NetworkId::from_text("a");
+                put(container, expected)
+            }
+        ),
+        task_id().prop_map(|id| Change::RemoveAttached { id }),
     ]
 }
 
@@ -415,6 +445,11 @@ fn check_invariants(before: &Tables, after: &Tables) {
     assert_eq!(names.len(), kept().count(), "names are unique");
     let vnis: BTreeSet<_> = after.networks.values().map(|network| network.vni).collect();
     assert_eq!(vnis.len(), after.networks.len(), "VNIs are unique");
+    let attached: Vec<_> = after.attached.values().flat_map(|c| &c.attachments).collect();
+    let held: BTreeSet<_> = attached.iter().map(|a| (&a.network_id, a.address.ip())).collect();
+    assert_eq!(held.len(), attached.len(), "addresses of plain containers are unique");
+    assert!(held.iter().all(|(id, _)| after.networks.contains_key(*id)), "on no network");
+    assert!(after.attached.values().all(|c| after.nodes.contains_key(&c.node_id)), "on no node");
     for service in after.services.values() {
         let same =
             before.services.get(&service.id).filter(|old| old.created_at == service.created_at);

@@ -1,0 +1,280 @@
+//! Pure: a user's wish for a container on swarm networks → what the engine is asked for.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde_json::{Value, json};
+use swarmnet_model::{TaskId, WantedAttachment};
+
+use crate::control_plane::{AttachedEndpoint, LocalNetworks};
+use crate::error::ApiError;
+use crate::json::{member, strip, typed, wire};
+
+/// Endpoint option that names the attachment; set by the agent, hidden from users.
+pub(crate) const ATTACHMENT_OPTION: &str = "swarmnet.task";
+/// Beginning of all endpoint options of ours.
+const OPTION_PREFIX: &str = "swarmnet.";
+
+wire! {
+    CreateBody {
+        "HostConfig" => host: HostBody,
+        "NetworkingConfig" => networking: NetworkingBody,
+    }
+}
+
+wire! {
+    HostBody {
+        "NetworkMode" => network_mode: String,
+        "PortBindings" => port_bindings: BTreeMap<String, Value>,
+        "PublishAllPorts" => publish_all_ports: bool,
+    }
+}
+
+wire! { NetworkingBody { "EndpointsConfig" => endpoints: BTreeMap<String, EndpointBody>, } }
+
+wire! {
+    EndpointBody {
+        "IPAMConfig" => ipam: IpamBody,
+        "Aliases" => aliases: Vec<String>,
+    }
+}
+
+wire! { IpamBody { "IPv4Address" => ipv4: String, } }
+
+wire! { ConnectBody { "Container" => container: String, "EndpointConfig" => endpoint: EndpointBody, } }
+
+wire! { DisconnectBody { "Container" => container: String, "Force" => force: bool, } }
+
+impl CreateBody {
+    /// Returns the networks of users that the container is to be on, the one of its mode first.
+    pub(crate) fn networks(&self) -> Vec<String> {
+        let mode = &self.host.network_mode;
+        let of_mode = [mode].into_iter().filter(|mode| is_of_user(mode));
+        let further = self.networking.endpoints.keys().filter(|name| *name != mode);
+        of_mode.chain(further.filter(|name| is_of_user(name))).cloned().collect()
+    }
+
+    pub(crate) fn publishes(&self) -> bool {
+        !self.host.port_bindings.is_empty() || self.host.publish_all_ports
+    }
+
+    /// Returns what the managers are asked for one of the networks.
+    pub(crate) fn wanted(&self, network: &str) -> Result<WantedAttachment, ApiError> {
+        wanted(network, self.networking.endpoints.get(network))
+    }
+}
+
+/// Returns false for modes that no user's network can be meant by.
+fn is_of_user(mode: &str) -> bool {
+    !matches!(mode, "" | "default" | "bridge" | "host" | "none") && !mode.starts_with("container:")
+}
+
+/// Returns what the managers are asked for an endpoint.
+///
+/// # Errors
+/// 400 for an address that is none.
+pub(crate) fn wanted(
+    network: &str,
+    endpoint: Option<&EndpointBody>,
+) -> Result<WantedAttachment, ApiError> {
+    let endpoint = endpoint.cloned().unwrap_or_default();
+    let text = endpoint.ipam.ipv4;
+    let bad = |_| ApiError::bad_request(format!("invalid IPv4 address: {text}"));
+    let address: Option<Ipv4Addr> = match text.as_str() {
+        "" => None,
+        text => Some(text.parse().map_err(bad)?),
+    };
+    Ok(WantedAttachment { network: network.to_owned(), address, aliases: endpoint.aliases })
+}
+
+/// One endpoint for the engine: a network by the engine's name, and its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct EngineEndpoint {
+    pub(crate) network: String,
+    pub(crate) settings: Value,
+}
+
+impl EngineEndpoint {
+    /// The user's settings with the managers' address.
+    pub(crate) fn of(given: &AttachedEndpoint, mut settings: Value) -> Self {
+        member(&mut settings, "IPAMConfig")["IPv4Address"] = json!(given.address.to_string());
+        let options = member(&mut settings, "DriverOpts");
+        for (key, value) in &given.driver_options {
+            options[key] = json!(value);
+        }
+        strip(&mut settings, "NetworkID");
+        strip(&mut settings, "EndpointID");
+        Self { network: given.engine_name.clone(), settings }
+    }
+}
+
+/// Puts the first endpoint into a creation in place of all that the user named: engines of older
+/// versions take no more, the others are connected before the start.
+pub(crate) fn create(document: &Value, first: &EngineEndpoint) -> Value {
+    let mut body = document.clone();
+    let host = member(&mut body, "HostConfig");
+    host["NetworkMode"] = json!(first.network);
+    let networking = member(&mut body, "NetworkingConfig");
+    networking["EndpointsConfig"] = json!({ first.network.as_str(): first.settings });
+    body
+}
+
+/// Returns the settings that a creation has for a network, as the user wrote them.
+pub(crate) fn settings(document: &Value, network: &str) -> Value {
+    document["NetworkingConfig"]["EndpointsConfig"][network].clone()
+}
+
+/// What the engine says of a container's networks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) is_task: bool,
+    /// Of a container that is on a swarm network already.
+    pub(crate) attachment: Option<TaskId>,
+    /// Engine names of the swarm networks it is on.
+    pub(crate) swarm: Vec<String>,
+    pub(crate) on_gateway: bool,
+    /// True if it is on a network of the engine's own.
+    pub(crate) elsewhere: bool,
+}
+
+impl Standing {
+    /// Reads an inspection.
+    pub(crate) fn read(container: &Value, local: &LocalNetworks) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut standing = Self {
+            id: text(&container["Id"]),
+            name: text(&container["Name"]).trim_start_matches('/').to_owned(),
+            is_task: !container["Config"]["Labels"]["com.docker.swarm.task.id"].is_null(),
+            attachment: None,
+            swarm: Vec::new(),
+            on_gateway: false,
+            elsewhere: false,
+        };
+        let networks = container["NetworkSettings"]["Networks"].as_object();
+        for (name, endpoint) in networks.into_iter().flatten() {
+            let attachment = endpoint["DriverOpts"][ATTACHMENT_OPTION].as_str();
+            if let Some(id) = attachment {
+                standing.attachment = Some(TaskId::from_text(id));
+            }
+            if local.is_gateway(name) {
+                standing.on_gateway = true;
+            } else if attachment.is_some() || local.by_engine(name).is_some() {
+                standing.swarm.push(name.clone());
+            } else {
+                standing.elsewhere = true;
+            }
+        }
+        standing
+    }
+}
+
+/// Takes our own options out of what users see of an endpoint.
+pub(crate) fn hide_options(endpoint: &mut Value) {
+    let Some(member) = endpoint.get_mut("DriverOpts") else { return };
+    let Some(options) = member.as_object_mut() else { return };
+    options.retain(|key, _| !key.starts_with(OPTION_PREFIX));
+    if options.is_empty() {
+        *member = Value::Null;
+    }
+}
+
+/// Reads a creation; a body that is no JSON is the engine's to refuse.
+pub(crate) fn read_create(bytes: &[u8]) -> Option<(Value, CreateBody)> {
+    let document = crate::json::read::<CreateBody>(bytes).ok()?;
+    let wanted = typed::<CreateBody>(&document.value).ok()?;
+    Some((document.value, wanted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given() -> AttachedEndpoint {
+        AttachedEndpoint {
+            network_id: None,
+            engine_name: "n1.abc".to_owned(),
+            address: Ipv4Addr::new(10, 0, 1, 7),
+            driver_options: [(ATTACHMENT_OPTION.to_owned(), "t1".to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn a_creation_names_the_engines_network_and_the_managers_address() {
+        let (document, body) = read_create(
+            br#"{"Image":"alpine","hostConfig":{"NetworkMode":"n1","Binds":["/a:/b"]},
+                "NetworkingConfig":{"EndpointsConfig":{"n1":{"Aliases":["db"],"X":1},"n2":{}}}}"#,
+        )
+        .unwrap();
+        assert_eq!(body.networks(), ["n1", "n2"]);
+        let wanted = body.wanted("n1").unwrap();
+        assert_eq!((wanted.aliases, wanted.address), (vec!["db".to_owned()], None));
+        let first = EngineEndpoint::of(&given(), settings(&document, "n1"));
+        assert_eq!(
+            create(&document, &first),
+            json!({
+                "Image": "alpine",
+                "HostConfig": {"NetworkMode": "n1.abc", "Binds": ["/a:/b"]},
+                "NetworkingConfig": {"EndpointsConfig": {"n1.abc": {
+                    "Aliases": ["db"], "X": 1,
+                    "IPAMConfig": {"IPv4Address": "10.0.1.7"},
+                    "DriverOpts": {"swarmnet.task": "t1"},
+                }}},
+            })
+        );
+    }
+
+    #[test]
+    fn modes_that_are_no_network_are_not_asked_for() {
+        let networks = |text: &str| read_create(text.as_bytes()).unwrap().1.networks();
+        for mode in ["default", "bridge", "host", "none", "container:x", ""] {
+            let body = json!({"HostConfig": {"NetworkMode": mode}}).to_string();
+            assert!(networks(&body).is_empty(), "{mode}");
+        }
+        assert!(networks("{}").is_empty() && read_create(b"no JSON").is_none());
+        let by_endpoint = r#"{"NetworkingConfig":{"EndpointsConfig":{"n1":{}}}}"#;
+        assert_eq!(networks(by_endpoint), ["n1"]);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused_by_its_text() {
+        let ipam = IpamBody { ipv4: "10.0.0".to_owned() };
+        let endpoint = EndpointBody { ipam, ..EndpointBody::default() };
+        let error = wanted("n1", Some(&endpoint)).unwrap_err();
+        assert_eq!(error.message(), "invalid IPv4 address: 10.0.0");
+    }
+
+    #[test]
+    fn a_containers_standing_is_read_from_its_inspection() {
+        let local = LocalNetworks {
+            gateway_engine_name: "swarmnet_gateway".to_owned(),
+            ..LocalNetworks::default()
+        };
+        let container = json!({
+            "Id": "c1", "Name": "/web", "Config": {"Labels": {}},
+            "NetworkSettings": {"Networks": {
+                "n1.abc": {"DriverOpts": {"swarmnet.task": "t1"}},
+                "swarmnet_gateway": {"DriverOpts": {"swarmnet.task": "t1"}},
+            }},
+        });
+        let standing = Standing::read(&container, &local);
+        assert_eq!(
+            (standing.name.as_str(), standing.attachment, standing.on_gateway, standing.elsewhere),
+            ("web", Some(TaskId::from_text("t1")), true, false)
+        );
+        assert_eq!(standing.swarm, ["n1.abc"]);
+        let plain = json!({"NetworkSettings": {"Networks": {"bridge": {"DriverOpts": null}}}});
+        assert!(Standing::read(&plain, &local).elsewhere);
+    }
+
+    #[test]
+    fn our_options_are_hidden_and_the_users_stay() {
+        let mut endpoint = json!({"DriverOpts": {"swarmnet.task": "t", "mine": "1"}});
+        hide_options(&mut endpoint);
+        assert_eq!(endpoint, json!({"DriverOpts": {"mine": "1"}}));
+        let mut endpoint = json!({"DriverOpts": {"swarmnet.task": "t"}});
+        hide_options(&mut endpoint);
+        assert_eq!(endpoint, json!({"DriverOpts": null}));
+    }
+}
