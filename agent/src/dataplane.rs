@@ -3,6 +3,7 @@
 //! Owns: the start and the end of everything that forwards packets. Does not own: what is forwarded
 //! (the view says it), containers (the engine), the order of a pass (`reconcile`).
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use crate::plugin::{networks, server};
 use crate::probe::{self, Order, Sources};
 use crate::reconcile::{self, Channels, Command, Told};
 use crate::task::networks::{PrepareError, STORED_GENERATION, TaskNetworks, Wiring};
+use crate::task::resolv_files::ResolvFiles;
 
 /// Joins and leaves that wait for the loop; the engine makes one network of a container at a time.
 const COMMANDS_MAX: usize = 64;
@@ -118,6 +120,7 @@ struct Inner {
     journal: Arc<JournalFile>,
     pool: Ipv4Network,
     names: Arc<Table>,
+    resolv: ResolvFiles,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -159,6 +162,15 @@ impl Wiring for NodeWiring {
         self.plane.release(task).await;
     }
 
+    async fn forget(&self, task: &TaskId) {
+        note(self.plane.inner.resolv.remove(task.as_str()));
+    }
+
+    fn forget_others(&self, tasks: &BTreeSet<TaskId>) {
+        let ids = tasks.iter().map(ToString::to_string).collect();
+        note(self.plane.inner.resolv.keep(&ids));
+    }
+
     async fn probe(&self, test: String) -> Findings {
         self.plane.probe(test).await
     }
@@ -193,6 +205,7 @@ impl DataPlane {
             journal: Arc::clone(&journal),
             pool: config.gateway_pool,
             names: Arc::clone(&names),
+            resolv: ResolvFiles::of_tasks(&config.state_dir).map_err(DataPlaneError::State)?,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
@@ -262,7 +275,10 @@ impl DataPlane {
         view: &NodeView,
     ) -> Result<TaskNetworks, PrepareError> {
         let gateway = networks::needs_gateway(task, view);
-        self.wire(&task.id, &task.attachments, view, gateway)
+        let wired = self.wire(&task.id, &task.attachments, view, gateway)?;
+        let write = || self.inner.resolv.write(task.id.as_str(), &task.spec.container.dns);
+        let resolv_conf = (!task.attachments.is_empty()).then(write).transpose();
+        Ok(TaskNetworks { resolv_conf: resolv_conf.map_err(PrepareError::ResolvConf)?, ..wired })
     }
 
     fn wire(
@@ -282,7 +298,7 @@ impl DataPlane {
             None
         };
         networks.extend(gateway.map(|address| networks::gateway(id, address, pool)));
-        Ok(TaskNetworks { networks, gateway })
+        Ok(TaskNetworks { networks, gateway, resolv_conf: None })
     }
 
     /// Forgets what was reserved for a task.
@@ -336,6 +352,13 @@ impl DataPlane {
         self.inner.commands.send(command).await.map_err(|_| DataPlaneError::Stopped)?;
         let removed = answer.await.map_err(|_| DataPlaneError::Stopped)?;
         removed.map_err(|reason| DataPlaneError::Teardown { reason })
+    }
+}
+
+/// A file too many does no harm.
+fn note(removed: std::io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(%error, "removing the resolv.conf of a task that is gone");
     }
 }
 

@@ -4,6 +4,7 @@
 //! successor is a new task.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::models::{
@@ -19,6 +20,7 @@ use swarmnet_model::{ContainerSpec, Task};
 
 use super::events::{NODE_ID_LABEL, TASK_ID_LABEL};
 use crate::task::networks::{TaskNetwork, TaskNetworks};
+use crate::task::resolv_files::TARGET;
 
 /// A container as it is to be made.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +84,7 @@ pub fn container_request(
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: Some(seconds(grace_period(task))),
         healthcheck: spec.healthcheck.as_ref().map(healthcheck),
-        host_config: Some(host_config(context, first.as_ref())?),
+        host_config: Some(host_config(context, first.as_ref(), networks.resolv_conf.as_deref())?),
         networking_config: first.map(|endpoint| NetworkingConfig {
             endpoints_config: Some([(endpoint.network, endpoint.settings)].into_iter().collect()),
         }),
@@ -120,12 +122,14 @@ fn labels(context: &TemplateContext<'_>) -> BTreeMap<String, String> {
 fn host_config(
     context: &TemplateContext<'_>,
     first: Option<&EndpointRequest>,
+    resolv_conf: Option<&Path>,
 ) -> Result<HostConfig, ContainerError> {
     let task = context.task;
     let spec = &task.spec.container;
     let resources = &task.spec.resources;
-    let mounts =
-        spec.mounts.iter().map(|mount| engine_mount(mount, context)).collect::<Result<_, _>>()?;
+    let mounts = spec.mounts.iter().map(|mount| engine_mount(mount, context));
+    let mut mounts = mounts.collect::<Result<Vec<_>, _>>()?;
+    mounts.extend(resolv_conf.filter(|_| !covers(&mounts)).map(resolv_mount));
     Ok(HostConfig {
         network_mode: Some(first.map_or("none", |endpoint| &endpoint.network).to_owned()),
         restart_policy: Some(RestartPolicy {
@@ -151,6 +155,24 @@ fn host_config(
         log_config: task.spec.log_driver.as_ref().map(log_config),
         ..Default::default()
     })
+}
+
+/// True if the user has a resolv.conf of his own.
+fn covers(mounts: &[EngineMount]) -> bool {
+    let target =
+        |mount: &EngineMount| mount.target.as_deref().map(Path::new) == Some(Path::new(TARGET));
+    mounts.iter().any(target)
+}
+
+/// Returns the mount of a resolv.conf that we have written.
+pub fn resolv_mount(source: &Path) -> EngineMount {
+    EngineMount {
+        typ: Some(MountType::BIND),
+        source: Some(source.display().to_string()),
+        target: Some(TARGET.to_owned()),
+        read_only: Some(true),
+        ..Default::default()
+    }
 }
 
 /// `IP name [alias…]` as `/etc/hosts` has it → `name:IP` each, as the engine wants it.

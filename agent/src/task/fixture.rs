@@ -1,5 +1,6 @@
 //! Tasks, wirings and a data plane in memory, for tests.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
@@ -73,6 +74,7 @@ pub(crate) fn networks() -> TaskNetworks {
             network("swarmnet_gateway", None, [172, 31, 240, 2], "172.31.240.0/20"),
         ],
         gateway: Some(Ipv4Addr::new(172, 31, 240, 2)),
+        resolv_conf: None,
     }
 }
 
@@ -115,6 +117,10 @@ impl Wiring for FakeWiring {
         wired.gateway = wired.gateway.filter(|_| gateway);
         Ok(wired)
     }
+
+    async fn forget(&self, _task: &TaskId) {}
+
+    fn forget_others(&self, _tasks: &BTreeSet<TaskId>) {}
 
     async fn release(&self, task: &TaskId) {
         self.released.lock().unwrap().push(task.clone());

@@ -18,6 +18,8 @@ pub(crate) mod engine_networks;
 mod entry;
 pub mod networks;
 mod prepare;
+mod resolv;
+pub mod resolv_files;
 pub mod runner;
 mod step;
 mod stop;

@@ -3,8 +3,9 @@
 //! Owns: the seam between tasks and wiring. The data plane decides which engine networks a task
 //! needs and what its endpoints look like; the task runner makes the networks and the container.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +20,8 @@ pub struct TaskNetworks {
     pub networks: Vec<TaskNetwork>,
     /// Node-local address of the gateway interface; goes into the task's status.
     pub gateway: Option<Ipv4Addr>,
+    /// What it shall see as `/etc/resolv.conf`; `None`: what the engine makes.
+    pub resolv_conf: Option<PathBuf>,
 }
 
 /// One engine network of a task, and the container's endpoint on it.
@@ -65,6 +68,9 @@ pub enum PrepareError {
     /// The node has run out of node-local addresses.
     #[error("no node-local gateway address is free")]
     NoGatewayAddress,
+    /// The task's `/etc/resolv.conf` could not be written.
+    #[error("writing the task's resolv.conf failed")]
+    ResolvConf(#[source] std::io::Error),
     /// A reservation could not be written down.
     #[error("reserving the task's addresses failed")]
     Journal(#[source] std::io::Error),
@@ -77,7 +83,10 @@ impl PrepareError {
     /// True if trying again later may succeed without a change of the task.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::UnknownNetwork { .. } | Self::NoGatewayAddress | Self::Journal(_) => true,
+            Self::UnknownNetwork { .. }
+            | Self::NoGatewayAddress
+            | Self::ResolvConf(_)
+            | Self::Journal(_) => true,
             Self::Impossible { .. } => false,
         }
     }
@@ -116,6 +125,12 @@ pub trait Wiring: Send + Sync + 'static {
 
     /// Forgets what was reserved for a task whose container is stopped or gone.
     async fn release(&self, task: &TaskId);
+
+    /// Removes what belonged to the container of a task, which is gone.
+    async fn forget(&self, task: &TaskId);
+
+    /// As [`Self::forget`], for all tasks but these: called once, before any other can be prepared.
+    fn forget_others(&self, tasks: &BTreeSet<TaskId>);
 
     /// Sends frames to every peer and returns what came back; `test` names the test.
     async fn probe(&self, test: String) -> Findings;

@@ -153,6 +153,8 @@ impl Runner {
             }
         }
         if !std::mem::replace(&mut self.complete, true) {
+            let known = self.entries.keys().cloned().collect();
+            self.worker.wiring.forget_others(&known);
             self.search();
             self.collect_soon();
         } else if self.view.is_empty() {

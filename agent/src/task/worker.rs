@@ -185,7 +185,10 @@ impl Worker {
     ) -> Result<Effect, EngineError> {
         match action {
             Action::Rest | Action::Again => return Ok(Effect::End(Next::Rest)),
-            Action::Forget => return Ok(Effect::End(Next::Forget)),
+            Action::Forget => {
+                self.wiring.forget(&job.task_id).await;
+                return Ok(Effect::End(Next::Forget));
+            }
             Action::AwaitWithdrawal { at_most } => return Ok(Effect::End(Next::After(at_most))),
             Action::Prepare => return Ok(self.prepare(job, container).await),
             Action::Start { container } => return self.start(job, &container).await,

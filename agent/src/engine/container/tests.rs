@@ -319,3 +319,36 @@ fn mounts_that_cannot_be_meant_are_refused_in_dockers_words() {
     assert_eq!(check_paths(&volume, "", "/x"), Ok(()), "an anonymous volume");
     assert_eq!(check_paths(&bind, "/v", "/x"), Ok(()));
 }
+
+#[test]
+fn a_task_on_an_overlay_sees_our_resolv_conf_unless_the_user_mounts_one() {
+    let node_id = NodeId::from_text("n1");
+    let networks = TaskNetworks {
+        resolv_conf: Some("/var/lib/swarmnet/agent/resolv/tasks/web-1".into()),
+        ..fixture::networks()
+    };
+    let mounts = |task: &Task, networks: &TaskNetworks| {
+        let context = TemplateContext {
+            task,
+            node_id: &node_id,
+            node_hostname: "node01",
+            node_os: "linux",
+            node_architecture: "x86_64",
+        };
+        let request = container_request(&context, networks).unwrap();
+        let mounts = request.body.host_config.unwrap().mounts.unwrap_or_default();
+        mounts.into_iter().map(|m| (m.source.unwrap(), m.read_only)).collect::<Vec<_>>()
+    };
+    let mut task = fixture::task("web", 1);
+    let ours = "/var/lib/swarmnet/agent/resolv/tasks/web-1".to_owned();
+    assert_eq!(mounts(&task, &networks), [(ours, Some(true))]);
+    assert_eq!(mounts(&task, &fixture::networks()), []);
+    task.spec.container.mounts.push(Mount {
+        kind: MountKind::Bind { propagation: None, non_recursive: false, create_mountpoint: false },
+        source: "/my/resolv.conf".to_owned(),
+        target: "/etc//resolv.conf/".to_owned(),
+        read_only: false,
+        consistency: None,
+    });
+    assert_eq!(mounts(&task, &networks), [("/my/resolv.conf".to_owned(), Some(false))]);
+}
