@@ -5,14 +5,16 @@
 //! shared machine. Nothing is asserted on time; a row fails only if something does not answer.
 //!
 //! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed ·
-//! `overlay` task to task · `vip` a service's address · `program` ten thousand services: a word on the
-//! command line selects rows. `WAIT=0` does not wait for a quiet machine, `KEEP=1` leaves the lab up.
-//! Needs root.
+//! `overlay` task to task · `vip` a service's address · `program` ten thousand services · `dns` names
+//! of services: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
+//! `KEEP=1` leaves the lab up. Needs root.
 #![expect(clippy::unwrap_used, reason = "a program for developers: a wrong step ends it")]
 
+mod dns;
 mod figures;
 mod machine;
 mod mesh;
+mod names;
 mod namespace;
 mod overlay;
 mod path;
@@ -47,6 +49,7 @@ const ROWS: &[(&str, Measure)] = &[
     ("overlay", Measure::Lab(overlay::measure)),
     ("vip", Measure::Lab(vip::measure)),
     ("program", Measure::Alone(program::measure)),
+    ("dns", Measure::Lab(dns::measure)),
 ];
 
 fn main() -> ExitCode {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use swarmnet_tests::harness::probe::answer;
 
-use crate::{services, sockets};
+use crate::{names, services, sockets};
 
 /// Pause between two looks. Short against what is measured, long against what a look costs.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -30,6 +30,10 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
         ["serve", port] => sockets::serve(port.parse().unwrap()),
         ["load", kind, target, millis] => {
             sockets::load(kind, target, Duration::from_millis(millis.parse().unwrap()))
+        }
+        ["ask", target, millis, prefix, count] => {
+            let length = Duration::from_millis(millis.parse().unwrap());
+            names::ask(target, length, prefix, count.parse().unwrap())
         }
         ["create", count, network] => services::create(count.parse().unwrap(), network),
         _ => Err("no such probe".to_owned()),

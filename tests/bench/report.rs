@@ -11,6 +11,7 @@ use crate::figures::Samples;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Unit {
     Milliseconds,
+    Microseconds,
     PerSecond,
     GigabitPerSecond,
 }
@@ -78,6 +79,7 @@ fn figure(samples: &Samples, unit: Unit) -> String {
     let write = |value| written(value, unit);
     let name = match unit {
         Unit::Milliseconds => "ms",
+        Unit::Microseconds => "us",
         Unit::PerSecond => "/s",
         Unit::GigabitPerSecond => "Gbit/s",
     };
@@ -91,7 +93,7 @@ fn rounds(samples: &Samples, unit: Unit) -> String {
 fn written(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Milliseconds if value < 100.0 => format!("{value:.1}"),
-        Unit::GigabitPerSecond => format!("{value:.2}"),
+        Unit::GigabitPerSecond | Unit::Microseconds => format!("{value:.2}"),
         Unit::Milliseconds | Unit::PerSecond => format!("{value:.0}"),
     }
 }

@@ -78,7 +78,7 @@ fn load_nft_map(peer: &Path<'_>) {
 }
 
 /// Creates services without tasks until there are so many; each has a VIP on the network.
-fn more_services(lab: &Lab) {
+pub(crate) fn more_services(lab: &Lab) {
     let network = lab.docker("network inspect bench --format {{.Id}}");
     let count = (SERVICES - 2).to_string();
     let mut probe = Probe::start(lab, "master", &["create", &count, network.trim()]);

@@ -35,7 +35,12 @@ need nginx-light nginx
 need busybox-static busybox
 # The other busybox package needs libraries that a container of its own has not.
 if ldd "$(command -v busybox)" 2>/dev/null | grep -q '=>'; then missing+=(busybox-static); fi
-[ "${1:-}" != bench ] || need wrk wrk
+if [ "${1:-}" = bench ]; then
+    need wrk wrk
+    need util-linux taskset
+    need dnsmasq-base dnsmasq
+    need unbound unbound
+fi
 
 if [ ${#missing[@]} -eq 0 ]; then
     echo "Debian packages: all present"
@@ -68,6 +73,7 @@ if command -v systemctl >/dev/null; then
             docker.io) units="docker.service docker.socket containerd.service" ;;
             docker-registry) units=docker-registry.service ;;
             nginx-light) units=nginx.service ;;
+            unbound) units=unbound.service ;;
             *) units= ;;
         esac
         for unit in $units; do
