@@ -24,6 +24,8 @@ use swarmnet_ebpf::{drops, netns};
 use crate::traffic::{DEADLINE, answer, call, echo};
 
 pub(crate) const OVERLAY: u32 = 4096;
+/// A network with the same subnet.
+pub(crate) const OTHER: u32 = 4097;
 
 /// Namespaces of one test; removed when dropped.
 pub(crate) struct Lab {
@@ -40,6 +42,7 @@ pub(crate) struct Host {
 }
 
 pub(crate) struct Task {
+    pub(crate) vni: u32,
     pub(crate) host: usize,
     pub(crate) name: &'static str,
     pub(crate) overlay: Ipv4Addr,
@@ -57,13 +60,19 @@ const HOST_MAC: [u8; 6] = [0x02, 0x73, 0x77, 0x6e, 0x00, 0x02];
 const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 20, 20, 100), Ipv4Addr::new(10, 20, 20, 110)];
 
 const fn task(host: usize, name: &'static str, overlay: u8, gateway: u8, lidx: u32) -> Task {
-    Task {
-        host,
-        name,
-        overlay: Ipv4Addr::new(10, 0, 1, overlay),
-        gateway: Ipv4Addr::new(172, 31, 0, gateway),
-        lidx,
-    }
+    task_on(OVERLAY, host, name, overlay, gateway, lidx)
+}
+
+pub(crate) const fn task_on(
+    vni: u32,
+    host: usize,
+    name: &'static str,
+    overlay: u8,
+    gateway: u8,
+    lidx: u32,
+) -> Task {
+    let overlay = Ipv4Addr::new(10, 0, 1, overlay);
+    Task { vni, host, name, overlay, gateway: Ipv4Addr::new(172, 31, 0, gateway), lidx }
 }
 
 fn mac(bytes: [u8; 6]) -> String {
@@ -185,6 +194,20 @@ impl Lab {
         lab
     }
 
+    /// A lab in which these tasks serve port 80.
+    pub(crate) fn new_serving(tag: &str, names: &[&str]) -> Self {
+        let lab = Self::new(tag, AttachMode::Auto);
+        names.iter().for_each(|name| lab.server(name));
+        lab
+    }
+
+    /// Adds a task that is not there from the start.
+    pub(crate) fn add_task(&mut self, task: &Task) {
+        must(&format!("ip netns add {}", self.ns(task.name)));
+        must(&format!("ip -n {} link set lo up", self.ns(task.name)));
+        self.task(task);
+    }
+
     pub(crate) fn ns(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
@@ -262,7 +285,7 @@ impl Lab {
         let own = self.hosts[task.host].maps();
         let overlay = Be32::new(task.overlay);
         let iface = Iface {
-            vni: OVERLAY,
+            vni: task.vni,
             addr: overlay,
             mask: Be32::mask(24),
             mac: task_mac(task.overlay),
@@ -370,7 +393,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         self.hosts.clear();
-        for name in ["t1", "t2", "t3", "t4", "c", "h1", "h2", "sw"] {
+        for name in ["t1", "t2", "t3", "t4", "t5", "t6", "c", "h1", "h2", "sw"] {
             output(&format!("ip netns del {}", self.ns(name)));
         }
     }
@@ -411,7 +434,9 @@ fn fill_node(host: &Host, index: usize, addr: Ipv4Addr) {
     let other = Be32::new(NODES[1 - index]);
     maps.set::<Nodes>(&1, &Node { addr: other, ..Node::default() }).unwrap();
     maps.set::<Peers>(&other, &Peer { node: 1, flags: 0 }).unwrap();
-    maps.set::<Vnis>(&OVERLAY, &VniValue::default()).unwrap();
+    for vni in [OVERLAY, OTHER] {
+        maps.set::<Vnis>(&vni, &VniValue::default()).unwrap();
+    }
     let vip = Be32::new(Ipv4Addr::new(10, 0, 1, 2));
     let ep = Ep { kind: EP_VIP, svc: 1, addr: vip, ..Ep::default() };
     maps.set::<Eps>(&EpKey { vni: OVERLAY, addr: vip }, &ep).unwrap();
@@ -438,9 +463,9 @@ fn place(maps: &Maps, task: &Task, here: bool, swo: u32, swg: u32) {
         mac: task_mac(task.overlay),
         ..Ep::default()
     };
-    maps.set::<Eps>(&EpKey { vni: OVERLAY, addr }, &ep).unwrap();
+    maps.set::<Eps>(&EpKey { vni: task.vni, addr }, &ep).unwrap();
     let vip = Backend {
-        vni: OVERLAY,
+        vni: task.vni,
         addr,
         node,
         ifindex: ep.ifindex,
