@@ -45,6 +45,8 @@ pub enum Attach {
     /// tcx where the kernel has it, else clsact.
     #[default]
     Auto,
+    /// tcx, or the device stays without its program and the reason is reported.
+    Tcx,
     /// clsact even where tcx exists.
     Clsact,
 }

@@ -31,6 +31,7 @@ impl Loader {
     pub async fn load(&self) -> Result<Arc<Dataplane>, LoadError> {
         let mode = match self.attach {
             Attach::Auto => AttachMode::Auto,
+            Attach::Tcx => AttachMode::Tcx,
             Attach::Clsact => AttachMode::Clsact,
         };
         let options = Options { bpffs: self.bpffs.clone(), mode, ..Options::default() };

@@ -17,6 +17,9 @@ use crate::{clsact, sys};
 const PREFERENCE: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0, 1);
 
+/// What is said where tcx was asked for and is missing.
+const NO_TCX: &str = "the kernel makes no tcx links (Linux 6.6); attach mode auto takes clsact";
+
 impl Dataplane {
     /// Puts a program on a device of the current network namespace; idempotent.
     ///
@@ -34,6 +37,10 @@ impl Dataplane {
                     return Ok(Via::Tcx);
                 }
                 Err(error) if self.mode == AttachMode::Auto && lacks_tcx(&error) => {}
+                Err(error) if lacks_tcx(&error) => {
+                    let source = io::Error::new(io::ErrorKind::Unsupported, NO_TCX);
+                    return Err(attach_error(hook.program(), ifname, source));
+                }
                 Err(source) => return Err(attach_error(hook.program(), ifname, source)),
             }
         }

@@ -80,7 +80,8 @@ pub(crate) async fn start_plane(
         bpffs: config.bpffs.clone(),
         cgroup2: None,
         attach: match config.attach_mode {
-            AttachMode::Auto | AttachMode::Tcx => Attach::Auto,
+            AttachMode::Auto => Attach::Auto,
+            AttachMode::Tcx => Attach::Tcx,
             AttachMode::Clsact => Attach::Clsact,
         },
         state_dir: config.state_dir.clone(),

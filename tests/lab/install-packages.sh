@@ -25,6 +25,7 @@ need clang clang
 need libbpf-dev /usr/include/bpf/bpf_helpers.h
 need iproute2 ip
 need nftables nft
+need ethtool ethtool
 need iptables iptables
 need procps ps
 need curl curl
