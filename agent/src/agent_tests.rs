@@ -309,8 +309,8 @@ async fn a_node_that_is_asked_to_probe_its_peers_tells_what_it_found() {
     let (agent, leader) = (stage.agent(), &stage.managers[1]);
     let stream = leader.session(0).await;
     stream.send(message("s0", &full(1, Vec::new()))).await.unwrap();
-    let test = "t1".to_owned();
-    let probe = document::encode(&ProbeOrder { test: test.clone() });
+    let test = u64::MAX;
+    let probe = document::encode(&ProbeOrder { test });
     let order = v1::SessionMessage { probe, ..v1::SessionMessage::default() };
     stream.send(order).await.unwrap();
     let found = hears(&leader.0.found, "findings", Option::is_some).await;

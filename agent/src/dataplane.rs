@@ -173,7 +173,7 @@ impl Wiring for NodeWiring {
         note(self.plane.inner.resolv.keep(&ids));
     }
 
-    async fn probe(&self, test: String) -> Findings {
+    async fn probe(&self, test: u64) -> Findings {
         self.plane.probe(test).await
     }
 }
@@ -311,17 +311,17 @@ impl DataPlane {
     }
 
     /// Sends frames to every peer and returns what came back.
-    pub async fn probe(&self, test: String) -> Findings {
-        let stopped = |test| Findings {
+    pub async fn probe(&self, test: u64) -> Findings {
+        let stopped = || Findings {
             test,
             problem: Some("the data plane has stopped".to_owned()),
             ..Findings::default()
         };
         let (reply, answer) = oneshot::channel();
-        if self.inner.orders.send(Order { test: test.clone(), reply }).await.is_err() {
-            return stopped(test);
+        if self.inner.orders.send(Order { test, reply }).await.is_err() {
+            return stopped();
         }
-        answer.await.unwrap_or_else(|_| stopped(test))
+        answer.await.unwrap_or_else(|_| stopped())
     }
 
     /// Returns what the next pass would change, as text; nothing if the kernel is right.

@@ -390,6 +390,7 @@ struct probe_header { /* behind the Ethernet header; padding follows */
 	__u8 kind; /* enum probe_kind */
 	__u8 pad[7];
 	__u64 nonce; /* only its sender reads it */
+	__u64 test;  /* all nodes know it */
 };
 
 struct probe { /* a frame this node waits for, by nonce */
@@ -478,7 +479,7 @@ SWN_SIZE(frag_val, 8);
 SWN_SIZE(sock_key, 16);
 SWN_SIZE(sock_val, 12);
 SWN_SIZE(netns, 104);
-SWN_SIZE(probe_header, 16);
+SWN_SIZE(probe_header, 24);
 SWN_SIZE(probe, 16);
 SWN_SIZE(ep_stat, 32);
 SWN_SIZE(svc_stat, 32);

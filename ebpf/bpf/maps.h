@@ -51,7 +51,7 @@ PINNED_MAP(lflags, ARRAY, 8192, MMAP, __u32, __u32);
 PINNED_MAP(drops, PERCPU, SWN_MAX_DROPS, 0, __u32, struct counter);
 PINNED_MAP(ep_stats, PERCPU, 8192, 0, __u32, struct ep_stat);
 PINNED_MAP(svc_stats, PERCPU, 16384, 0, __u32, struct svc_stat);
-PINNED_MAP(heard, ARRAY, 4096, 0, __u32, __u64); /* node -> time of its last probe */
+PINNED_MAP(heard, ARRAY, 4096, 0, __u32, __u64); /* node -> test of its last probe */
 PINNED_MAP(budget, PERCPU, 1, 0, __u32, struct budget);
 
 struct {

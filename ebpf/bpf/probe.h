@@ -4,8 +4,8 @@
  *
  * A node's agent sends a VXLAN datagram of its own making in VNI_PROBE, without fragmentation, so
  * that its size says what the underlay carries. The other node sends the frame back through its
- * tunnel device, as it sends frames of tasks, and keeps nothing but the time. No frame gets past
- * this program: neither tasks nor the host's stack see one.
+ * tunnel device, as it sends frames of tasks, and keeps nothing but the test's number. No task and
+ * no socket ever sees a frame.
  */
 #ifndef SWN_PROBE_H
 #define SWN_PROBE_H
@@ -14,9 +14,9 @@
 
 static __noinline int probe_back(struct __sk_buff *skb, struct probe_header *h, __u32 from)
 {
-	__u64 now = bpf_ktime_get_ns();
+	__u64 test = h->test;
 
-	bpf_map_update_elem(&heard, &from, &now, BPF_ANY);
+	bpf_map_update_elem(&heard, &from, &test, BPF_ANY);
 	if (!probe_allowed())
 		DROP(DROP_PROBE);
 	if (h->kind == PROBE_REQUEST && bpf_skb_change_tail(skb, L3 + sizeof(*h), 0))

@@ -383,6 +383,8 @@ abi_structs! {
         pad: [u8; 7],
         /// Known to the sender only.
         nonce: u64,
+        /// Number of the test.
+        test: u64,
     }
     /// Value of map `probes`: a frame this node waits for.
     Probe = "probe" {

@@ -377,7 +377,7 @@ maps! {
     MeshLocal = "mesh_local" Hash (0) 65_536, MeshKey => MeshTarget;
     /// Frames of the connectivity test that are waited for, by nonce.
     Probes = "probes" Hash (NO_PREALLOC) 4_096, u64 => Probe;
-    /// When each node's last frame of the connectivity test came, in nanoseconds.
+    /// Number of the connectivity test that each node's last frame was of.
     Heard = "heard" Array (0) 4_096, u32 => u64;
     /// Flows.
     Ct = "ct" LruHash (0) 131_072, CtKey => CtValue;

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-/// Returns the clock of [`crate::abi::Probe`] and of map `heard`, in nanoseconds.
+/// Returns the clock of [`crate::abi::Probe`], in nanoseconds.
 #[must_use]
 pub fn now_ns() -> u64 {
     let clock = nix::time::ClockId::CLOCK_MONOTONIC;

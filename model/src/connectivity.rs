@@ -9,14 +9,14 @@ use crate::id::NodeId;
 /// Asks a node to send frames to all its peers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeOrder {
-    /// Names the test: findings of another one are not wanted.
-    pub test: String,
+    /// Number of the test: frames and findings of another one do not count.
+    pub test: u64,
 }
 
 /// What one node has found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Findings {
-    pub test: String,
+    pub test: u64,
     /// Largest packet of a task that this node must bring to the others.
     pub mtu: u32,
     pub paths: Vec<PathFound>,

@@ -12,12 +12,10 @@ mod path;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
 use swarmnet_ebpf::map::{Heard, MapError, Maps, Peers, Probes};
-use swarmnet_ebpf::probe::now_ns;
 use swarmnet_model::Findings;
 use swarmnet_model::connectivity::PathFound;
 use swarmnet_model::limits::PROBE_BOUND;
@@ -31,13 +29,11 @@ use crate::reconcile::Told;
 
 /// Peers that are tested at a time: each costs a socket, and its answers come in bursts.
 const PATHS_AT_ONCE: usize = 64;
-/// The other nodes are asked a little earlier or later.
-const EARLIER: Duration = Duration::from_secs(5);
 
 /// A test that is asked for.
 #[derive(Debug)]
 pub struct Order {
-    pub test: String,
+    pub test: u64,
     pub reply: oneshot::Sender<Findings>,
 }
 
@@ -58,34 +54,33 @@ pub async fn run(mut orders: mpsc::Receiver<Order>, sources: Sources, stop: Canc
             order = orders.recv() => order,
         };
         let Some(Order { test, reply }) = order else { return };
-        let tested = stop.run_until_cancelled(findings(&sources)).await;
+        let tested = stop.run_until_cancelled(findings(&sources, test)).await;
         let Some(tested) = tested else { return };
-        let found = tested
-            .unwrap_or_else(|problem| Findings { problem: Some(problem), ..Findings::default() });
+        let failed = |problem| Findings { test, problem: Some(problem), ..Findings::default() };
         // Whoever asked may have gone.
-        let _ = reply.send(Findings { test, ..found });
+        let _ = reply.send(tested.unwrap_or_else(failed));
     }
 }
 
-async fn findings(sources: &Sources) -> Result<Findings, String> {
+async fn findings(sources: &Sources, number: u64) -> Result<Findings, String> {
     let told = sources.told.borrow().clone().ok_or("the node is in no swarm")?;
     let maps = sources.maps.borrow().clone().ok_or("the data plane is not loaded")?;
     let own = node_addr(&told.view, &told.node_id).ok_or("the node has no address yet")?;
     let users = inputs::networks(&told.view).filter_map(|network| network.mtu.map(u32::from));
     let mtu = users.fold(*sources.mtu.borrow(), u32::max);
     forget_old(&maps).map_err(|error| error.to_string())?;
-    let since_ns = now_ns().saturating_sub(u64::try_from(EARLIER.as_nanos()).unwrap_or(0));
-    let ground = Arc::new(path::Ground { maps, own, port: data_path_port(&told.view), mtu });
+    let port = data_path_port(&told.view);
+    let ground = Arc::new(path::Ground { maps, own, port, mtu, test: number });
     let mut peers: Vec<Peer> = inputs::peers(&told.view).cloned().collect();
     peers.retain(|peer| peer.node_id != told.node_id);
-    let tests = stream::iter(peers).map(move |peer| test(Arc::clone(&ground), peer, since_ns));
+    let tests = stream::iter(peers).map(move |peer| test(Arc::clone(&ground), peer));
     let tested = tests.buffer_unordered(PATHS_AT_ONCE).take_until(sleep(PROBE_BOUND));
     let paths = tested.collect().await;
-    Ok(Findings { test: String::new(), mtu, paths, problem: None })
+    Ok(Findings { test: number, mtu, paths, problem: None })
 }
 
 /// Also reads, at the end, whether the peer's own frames have come here.
-async fn test(ground: Arc<path::Ground>, peer: Peer, since_ns: u64) -> PathFound {
+async fn test(ground: Arc<path::Ground>, peer: Peer) -> PathFound {
     let node = ground.maps.get::<Peers>(&swarmnet_ebpf::abi::Be32::new(peer.addr));
     let Ok(Some(node)) = node.map(|found| found.map(|peer| peer.node)) else {
         let refused = Some("this node does not know that peer yet".to_owned());
@@ -96,7 +91,7 @@ async fn test(ground: Arc<path::Ground>, peer: Peer, since_ns: u64) -> PathFound
         Err(error) => path::nothing(peer.node_id.clone(), Some(error.to_string())),
     };
     let last = ground.maps.get::<Heard>(&node).ok().flatten().unwrap_or_default();
-    found.heard = last >= since_ns;
+    found.heard = last == ground.test;
     found
 }
 

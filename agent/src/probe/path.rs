@@ -37,6 +37,8 @@ pub(super) struct Ground {
     pub(super) own: Ipv4Addr,
     pub(super) port: u16,
     pub(super) mtu: u32,
+    /// Number of the test.
+    pub(super) test: u64,
 }
 
 /// Why a way could not be tested.
@@ -112,6 +114,7 @@ struct Way<'a> {
     maps: &'a Maps,
     socket: UdpSocket,
     node: u32,
+    test: u64,
 }
 
 impl<'a> Way<'a> {
@@ -120,7 +123,7 @@ impl<'a> Way<'a> {
         let socket = UdpSocket::bind((ground.own, 0)).await?;
         socket.connect((peer.addr, ground.port)).await?;
         allow_fragments(socket.as_fd(), false)?;
-        Ok(Self { maps: &ground.maps, socket, node })
+        Ok(Self { maps: &ground.maps, socket, node, test: ground.test })
     }
 
     /// Returns the size of the largest packet, up to `mtu`, that arrives in one piece.
@@ -152,7 +155,7 @@ impl<'a> Way<'a> {
             let waiting = Probe { node: self.node, pad: 0, answered_ns: 0 };
             self.maps.set::<Probes>(&nonce, &waiting)?;
             sent.push((nonce, now_ns()));
-            let datagram = datagram(burst.kind, nonce, burst.size);
+            let datagram = datagram(burst.kind, self.test, nonce, burst.size);
             refused = self.socket.send(&datagram).await.err().or(refused);
         }
         let mut answers = self.await_answers(&sent, burst).await?;

@@ -126,7 +126,7 @@ impl Wiring for FakeWiring {
         self.released.lock().unwrap().push(task.clone());
     }
 
-    async fn probe(&self, test: String) -> Findings {
+    async fn probe(&self, test: u64) -> Findings {
         Findings { test, ..Findings::default() }
     }
 }

@@ -132,6 +132,6 @@ pub trait Wiring: Send + Sync + 'static {
     /// As [`Self::forget`], for all tasks but these: called once, before any other can be prepared.
     fn forget_others(&self, tasks: &BTreeSet<TaskId>);
 
-    /// Sends frames to every peer and returns what came back; `test` names the test.
-    async fn probe(&self, test: String) -> Findings;
+    /// Sends frames to every peer and returns what came back; `test` is its number.
+    async fn probe(&self, test: u64) -> Findings;
 }

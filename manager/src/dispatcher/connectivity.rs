@@ -23,20 +23,20 @@ use crate::store::Store;
 pub struct Current(Arc<Mutex<Option<Running>>>);
 
 struct Running {
-    test: String,
+    test: u64,
     findings: mpsc::Sender<(NodeId, Findings)>,
 }
 
 impl Current {
     /// Begins a test; `None` while another one goes on.
-    fn begin(&self, test: &str) -> Option<(Ended, mpsc::Receiver<(NodeId, Findings)>)> {
+    fn begin(&self, test: u64) -> Option<(Ended, mpsc::Receiver<(NodeId, Findings)>)> {
         let mut current = self.lock();
         if current.is_some() {
             return None;
         }
         // One answer of each node; what a node says twice has no room and is not needed.
         let (findings, receiver) = mpsc::channel(CONNECTIVITY_NODES_MAX);
-        *current = Some(Running { test: test.to_owned(), findings });
+        *current = Some(Running { test, findings });
         Some((Ended(self.clone()), receiver))
     }
 
@@ -84,9 +84,10 @@ pub async fn test(
         let text = format!("the connectivity test is for up to {CONNECTIVITY_NODES_MAX} nodes");
         return Err(CallError::manager(Code::FailedPrecondition, text));
     }
-    let test = swarmnet_model::id::base36(ids.bits());
+    // The lower half of the random number: no test has the number of an earlier one.
+    let test = (ids.bits() & u128::from(u64::MAX)).try_into().unwrap_or(u64::MAX);
     let busy = || CallError::manager(Code::FailedPrecondition, "a connectivity test goes on");
-    let (_ended, mut findings) = desk.test.begin(&test).ok_or_else(busy)?;
+    let (_ended, mut findings) = desk.test.begin(test).ok_or_else(busy)?;
     let order = document::encode(&ProbeOrder { test });
     let (reply, told) = oneshot::channel();
     let not_leading = |_| CallError::no_leader();
@@ -113,32 +114,32 @@ async fn collect(
 mod tests {
     use super::*;
 
-    fn findings(test: &str) -> Findings {
-        Findings { test: test.to_owned(), ..Findings::default() }
+    fn findings(test: u64) -> Findings {
+        Findings { test, ..Findings::default() }
     }
 
     #[test]
     fn one_test_at_a_time_takes_findings_of_its_own_nodes() {
         let current = Current::default();
         let node = NodeId::from_text("n1");
-        current.take(node.clone(), findings("t0"));
-        let (ended, mut received) = current.begin("t1").unwrap();
-        assert!(current.begin("t2").is_none());
-        current.take(node.clone(), findings("t0"));
+        current.take(node.clone(), findings(0));
+        let (ended, mut received) = current.begin(1).unwrap();
+        assert!(current.begin(2).is_none());
+        current.take(node.clone(), findings(0));
         assert!(received.try_recv().is_err(), "an earlier test's findings");
-        current.take(node.clone(), findings("t1"));
-        assert_eq!(received.try_recv().unwrap(), (node.clone(), findings("t1")));
+        current.take(node.clone(), findings(1));
+        assert_eq!(received.try_recv().unwrap(), (node.clone(), findings(1)));
         drop(ended);
-        assert!(current.begin("t2").is_some());
+        assert!(current.begin(2).is_some());
     }
 
     #[tokio::test]
     async fn the_wait_ends_when_every_node_that_was_asked_has_answered() {
         let current = Current::default();
-        let (_ended, mut received) = current.begin("t").unwrap();
+        let (_ended, mut received) = current.begin(1).unwrap();
         let told: BTreeSet<_> = ["n1", "n2"].map(NodeId::from_text).into();
         for node in ["n2", "n3", "n1"] {
-            current.take(NodeId::from_text(node), findings("t"));
+            current.take(NodeId::from_text(node), findings(1));
         }
         let mut found = BTreeMap::new();
         collect(&mut received, &told, &mut found).await;
