@@ -146,7 +146,14 @@ fn the_engines_chain_gets_two_accepts_and_only_if_it_exists() {
         assert_eq!(iptables::ensure_accepts().await.unwrap(), 2);
         assert_eq!(iptables::ensure_accepts().await.unwrap(), 0);
         run("iptables", &["-F", "DOCKER-USER"]);
+        run("iptables", &["-A", "DOCKER-USER", "-d", "10.9.0.0/16", "-j", "DROP"]);
+        run("iptables", &["-A", "DOCKER-USER", "-j", "RETURN"]);
         assert_eq!(iptables::ensure_accepts().await.unwrap(), 2);
+        let rules = run("iptables", &["-S", "DOCKER-USER"]);
+        let targets = rules.lines().skip(1).map(|rule| rule.split(' ').next_back().unwrap());
+        assert_eq!(targets.collect::<Vec<_>>(), ["DROP", "ACCEPT", "ACCEPT", "RETURN"]);
+        run("iptables", &["-D", "DOCKER-USER", "-d", "10.9.0.0/16", "-j", "DROP"]);
+        run("iptables", &["-D", "DOCKER-USER", "-j", "RETURN"]);
         iptables::remove_accepts().await.unwrap();
         assert_eq!(run("iptables", &["-S", "DOCKER-USER"]).trim(), "-N DOCKER-USER");
     });

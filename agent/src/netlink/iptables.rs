@@ -1,8 +1,9 @@
 //! Two accepts in the engine's own user chain, where it has one.
 //!
 //! The engine sets the FORWARD policy to DROP, and an accept in a table of ours cannot undo a drop
-//! in another one. `DOCKER-USER` is the place Docker keeps for such rules. The iptables program
-//! writes them, since rules written by nft make it refuse to list the chain.
+//! in another one. `DOCKER-USER` is the place Docker keeps for such rules; the operator's own come
+//! first there. The iptables program writes them, since rules written by nft make it refuse to list
+//! the chain.
 
 use super::nft::{FirewallError, run};
 
@@ -18,9 +19,9 @@ const RULES: [&str; 2] =
 /// `FirewallError`.
 pub async fn ensure_accepts() -> Result<usize, FirewallError> {
     let Some(listing) = listing().await? else { return Ok(0) };
-    let missing = missing(&listing);
+    let (missing, place) = (missing(&listing), place(&listing).to_string());
     for rule in &missing {
-        change("-I", rule).await?;
+        change(&["-I", CHAIN, &place], rule).await?;
     }
     Ok(missing.len())
 }
@@ -33,7 +34,7 @@ pub async fn remove_accepts() -> Result<(), FirewallError> {
     let Some(listing) = listing().await? else { return Ok(()) };
     let gone = missing(&listing);
     for rule in RULES.iter().filter(|rule| !gone.contains(rule)) {
-        change("-D", rule).await?;
+        change(&["-D", CHAIN], rule).await?;
     }
     Ok(())
 }
@@ -47,11 +48,19 @@ async fn listing() -> Result<Option<String>, FirewallError> {
     }
 }
 
-async fn change(verb: &str, rule: &str) -> Result<(), FirewallError> {
-    let mut arguments = vec!["-w", "2", verb, CHAIN];
-    arguments.extend(rule.split(' '));
+async fn change(verb: &[&str], rule: &str) -> Result<(), FirewallError> {
+    let arguments: Vec<_> =
+        ["-w", "2"].iter().chain(verb).copied().chain(rule.split(' ')).collect();
     run("iptables", &arguments, "").await?;
     Ok(())
+}
+
+/// Returns the number our rules get: behind the operator's, before the engine's "go on".
+fn place(listing: &str) -> usize {
+    let mut rules = listing.lines().filter(|line| line.starts_with("-A"));
+    let last = rules.clone().count() + 1;
+    let go_on = format!("-A {CHAIN} -j RETURN");
+    rules.position(|rule| rule == go_on).map_or(last, |index| index + 1)
 }
 
 fn missing(listing: &str) -> Vec<&'static str> {
@@ -62,6 +71,15 @@ fn missing(listing: &str) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_operators_rules_come_first() {
+        let drop = "-A DOCKER-USER -d 10.0.0.0/8 -j DROP\n";
+        assert_eq!(place("-N DOCKER-USER\n"), 1);
+        assert_eq!(place("-N DOCKER-USER\n-A DOCKER-USER -j RETURN\n"), 1);
+        assert_eq!(place(&format!("-N DOCKER-USER\n{drop}-A DOCKER-USER -j RETURN\n")), 2);
+        assert_eq!(place(&format!("-N DOCKER-USER\n{drop}")), 2);
+    }
 
     #[test]
     fn only_missing_rules_are_added() {
