@@ -17,6 +17,7 @@ mod form;
 mod frames;
 mod guard;
 mod mesh;
+mod mtu;
 mod observe;
 mod overlay;
 mod service;
@@ -73,6 +74,7 @@ const CASES: &[Case] = &[
     ("a_task_can_only_speak_for_itself", guard::a_task_can_only_speak_for_itself),
     ("rogue_frames_of_a_task_reach_nobody", guard::rogue_frames_of_a_task_reach_nobody),
     ("the_connectivity_test_names_the_hop", connectivity::names_the_hop),
+    ("new_tasks_fit_the_narrowest_route", mtu::new_tasks_fit_the_narrowest_route),
     ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),
