@@ -1,9 +1,8 @@
 //! Pure: the Rust mirror of `bpf/abi.h`: keys, values, enums and limits, in kernel layout.
 //!
-//! `abi.h` is the definition, this file follows; `tests/layout.rs` compares names, offsets and
-//! sizes with the BTF of the compiled object. Byte order is part of the type name: [`Be32`] and
-//! [`Be16`] are network order, every plain integer is host order. `node` is always an index into
-//! the map `nodes`, 0 is this node.
+//! `abi.h` is the definition, this file follows; `tests/layout.rs` compares both through BTF. Byte
+//! order is part of the type name: [`Be32`] and [`Be16`] are network order, plain integers are host
+//! order. `node` is always an index into the map `nodes`, 0 is this node.
 
 pub use crate::fixed::{
     ASKERS, ASKERS_PREFIX, ETH_PROBE, MAX_DROPS, MAX_SUBNETS, MESH_SELF, NEXT_HOP, RESOLVER,
