@@ -2,12 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
-use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, UdpSocket};
@@ -16,6 +14,7 @@ use tokio::time::timeout;
 use super::{Found, Question, random_id};
 use crate::dns::message::UDP_MAX;
 use crate::dns::name::labels;
+use crate::netlink::netns;
 
 /// A datagram that got no reply is sent again after this.
 const RESEND: Duration = Duration::from_secs(1);
@@ -86,20 +85,8 @@ async fn open(question: &Question, to: SocketAddr, kind: Type) -> io::Result<Soc
         Ok(socket)
     };
     let Some(sandbox) = question.sandbox.clone() else { return make() };
-    let joined = tokio::task::spawn_blocking(move || inside(&sandbox, make)).await;
+    let joined = tokio::task::spawn_blocking(move || netns::inside(&sandbox, make)).await;
     joined.map_err(io::Error::other)?
-}
-
-/// Does something in another network namespace, on a thread that ends with it.
-fn inside<T: Send>(netns: &Path, make: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    let netns = std::fs::File::open(netns)?;
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            setns(&netns, CloneFlags::CLONE_NEWNET)?;
-            make()
-        });
-        thread.join().map_err(|_panic| io::Error::other("a thread in a sandbox died"))?
-    })
 }
 
 fn encode(question: &Question, id: u16) -> io::Result<Vec<u8>> {
