@@ -9,7 +9,7 @@ use ipnetwork::Ipv4Network;
 use swarmnet_ebpf::abi;
 use swarmnet_model::defaults::DATA_PATH_PORT;
 use swarmnet_model::view::{AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem};
-use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, ServiceId, TaskId};
+use swarmnet_model::{Attachment, Item, ItemKey, NetworkId, NodeId, NodeView, ServiceId, TaskId};
 
 use crate::netlink::link::Link;
 use crate::netlink::route::Way;
@@ -153,6 +153,30 @@ impl Inputs {
         self.endpoints_of(task).find(|(e, _)| e.is_gateway())
     }
 
+    /// Returns where a service leads its clients to a backend: the networks it has a VIP on, and the
+    /// mesh (no attachment). A removed service leads nowhere new, its tasks end in peace.
+    pub fn ways_to<'a>(
+        &'a self,
+        backend: &'a Backend,
+    ) -> impl Iterator<Item = (BackendKey, Option<&'a Attachment>)> {
+        let service = backend.service_id.as_ref().and_then(|id| self.service(id));
+        let led = move |attachment: Option<&Attachment>, key: &BackendKey| match service {
+            None => self.numbers.backends.contains_key(key),
+            Some(service) => attachment.map_or(!service.ports.is_empty(), |attachment| {
+                service.vips.iter().any(|vip| vip.network_id == attachment.network_id)
+            }),
+        };
+        let in_mesh = backend.gateway.is_some() || backend.node_id == self.node_id;
+        let mesh = in_mesh.then_some((abi::VNI_HOST, None));
+        let overlays = backend.attachments.iter().filter_map(|attachment| {
+            Some((self.network(&attachment.network_id)?.vni.get(), Some(attachment)))
+        });
+        let keyed = overlays.chain(mesh).map(|(vni, attachment)| {
+            (BackendKey { task: backend.task_id.clone(), vni }, attachment)
+        });
+        keyed.filter(move |(key, attachment)| led(*attachment, key))
+    }
+
     /// Returns everything that needs a number.
     pub fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
@@ -166,14 +190,7 @@ impl Inputs {
             }
         }
         for backend in self.serving() {
-            let networks = backend.attachments.iter().filter_map(|a| self.network(&a.network_id));
-            let vnis = networks.map(|network| network.vni.get());
-            let reachable = backend.gateway.is_some() || backend.node_id == self.node_id;
-            let published = backend.service_id.as_ref().is_some_and(|id| self.publishes(id));
-            let mesh = (reachable && published).then_some(abi::VNI_HOST);
-            wanted.backends.extend(
-                vnis.chain(mesh).map(|vni| BackendKey { task: backend.task_id.clone(), vni }),
-            );
+            wanted.backends.extend(self.ways_to(backend).map(|(key, _)| key));
         }
         for task in self.host_tasks() {
             let id = task.task.id.clone();

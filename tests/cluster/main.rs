@@ -59,6 +59,7 @@ const CASES: &[Case] = &[
     ("a_vip_is_reached_from_every_node_and_by_itself", vip::is_reached_from_everywhere),
     ("a_vip_without_backends_refuses_at_once", vip::without_backends_refuses_at_once),
     ("a_service_may_be_on_several_networks", vip::on_several_networks),
+    ("a_task_may_be_on_more_networks_than_sockets_know", vip::on_many_networks),
     ("a_dnsrr_service_has_no_vip", vip::a_dnsrr_service_has_none),
     ("udp_moves_to_a_living_backend", vip::udp_moves_to_a_living_backend),
     ("connections_outlive_changes_around_them", vip::connections_outlive_changes),

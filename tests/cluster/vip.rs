@@ -119,6 +119,21 @@ pub(crate) fn on_several_networks(lab: &Lab) {
     }
 }
 
+/// Socket load balancing knows eight networks of a task; with more, packets are balanced.
+pub(crate) fn on_many_networks(lab: &Lab) {
+    lab.form();
+    let names: Vec<String> = (1..=9).map(|number| format!("many{number}")).collect();
+    names.iter().for_each(|name| network(lab, name));
+    let all: Vec<String> = names.iter().map(|name| format!("--network {name}")).collect();
+    caller(lab, &all.join(" "));
+    lab.create("--name last --network many9 --constraint node.hostname==node01 whoami");
+    let (vip, server) = (vip(lab, "last"), container(lab, "node01", "last"));
+    for way in WAYS {
+        let options = format!("{way} {vip} 80");
+        wait_for("an answer", || call(lab, "node02", "caller", &options) == server);
+    }
+}
+
 /// What `swarmnet debug lb` on the caller's node says of a service.
 fn balancer_rows(lab: &Lab, service: &str) -> Vec<String> {
     let swarmnet = binaries().join("swarmnet");

@@ -21,8 +21,7 @@ pub fn desired(inputs: &Inputs) -> State {
     let mut active = Active::new();
     // One walk for all services, and one look for each number: a view may hold a hundred thousand.
     for backend in inputs.serving() {
-        add_vip_backends(inputs, backend, &mut state, &mut active);
-        add_mesh_backend(inputs, backend, &mut state, &mut active);
+        add_backend(inputs, backend, &mut state, &mut active);
     }
     add_vips(inputs, &active, &mut state);
     add_mesh(inputs, &active, &mut state);
@@ -30,60 +29,30 @@ pub fn desired(inputs: &Inputs) -> State {
     state
 }
 
-fn add_vip_backends<'a>(
-    inputs: &Inputs,
-    backend: &'a view::Backend,
-    state: &mut State,
-    active: &mut Active<'a>,
-) {
-    let Some(node) = inputs.node_index(&backend.node_id) else { return };
-    for attachment in &backend.attachments {
-        let Some(network) = inputs.network(&attachment.network_id) else { continue };
-        let vni = network.vni.get();
-        let place = if node == 0 {
-            let Some(local) = local(inputs, &backend.task_id, vni) else { continue };
-            place(local)
-        } else {
-            Backend { addr: Be32::new(attachment.address.ip()), node, ..Backend::default() }
-        };
-        let place = Backend { vni, kind: abi::BE_VIP, ..place };
-        add_backend(inputs, backend, place, state, active);
-    }
-}
-
-fn add_mesh_backend<'a>(
-    inputs: &Inputs,
-    backend: &'a view::Backend,
-    state: &mut State,
-    active: &mut Active<'a>,
-) {
-    let service = backend.service_id.as_ref();
-    if !service.is_some_and(|service| inputs.publishes(service)) {
-        return;
-    }
-    let Some(node) = inputs.node_index(&backend.node_id) else { return };
-    let place = if node == 0 {
-        let Some(local) = inputs.gateway_of(&backend.task_id) else { return };
-        place(local)
-    } else {
-        let Some(gateway) = backend.gateway else { return };
-        Backend { addr: Be32::new(gateway), node, ..Backend::default() }
-    };
-    let place = Backend { vni: abi::VNI_HOST, kind: abi::BE_MESH, ..place };
-    add_backend(inputs, backend, place, state, active);
-}
-
 fn add_backend<'a>(
     inputs: &Inputs,
     backend: &'a view::Backend,
-    place: Backend,
     state: &mut State,
     active: &mut Active<'a>,
 ) {
-    let Some(id) = backend_id(inputs, &backend.task_id, place.vni) else { return };
-    state.backends.insert(id, Backend { state: map_state(backend.state), ..place });
-    if let Some(service) = backend.service_id.as_ref().filter(|_| is_active(backend)) {
-        active.entry((service, place.vni)).or_default().push((&backend.task_id, id));
+    let Some(node) = inputs.node_index(&backend.node_id) else { return };
+    for (key, attachment) in inputs.ways_to(backend) {
+        let Some(id) = inputs.numbers.backends.get(&key).copied() else { continue };
+        let place = match (node, attachment) {
+            (0, Some(_)) => local(inputs, &backend.task_id, key.vni).map(place),
+            (0, None) => inputs.gateway_of(&backend.task_id).map(place),
+            (_, attachment) => attachment
+                .map(|a| a.address.ip())
+                .or(backend.gateway)
+                .map(|addr| Backend { addr: Be32::new(addr), node, ..Backend::default() }),
+        };
+        let Some(place) = place else { continue };
+        let kind = if attachment.is_some() { abi::BE_VIP } else { abi::BE_MESH };
+        let value = Backend { vni: key.vni, kind, state: map_state(backend.state), ..place };
+        state.backends.insert(id, value);
+        if let Some(service) = backend.service_id.as_ref().filter(|_| is_active(backend)) {
+            active.entry((service, key.vni)).or_default().push((&backend.task_id, id));
+        }
     }
 }
 
@@ -171,5 +140,158 @@ fn map_state(state: BackendState) -> u8 {
         BackendState::Placed | BackendState::Draining => abi::BE_DRAINING,
         BackendState::Active => abi::BE_ACTIVE,
         BackendState::Down => abi::BE_DOWN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use swarmnet_model::{
+        Attachment, EndpointMode, Item, ItemKey, NetworkId, NodeId, NodeView, Subnet, Vip, Vni,
+    };
+
+    use crate::brief::Brief;
+    use crate::netlink::snapshot::Snapshot;
+    use crate::numbers::Numbers;
+    use crate::plugin::journal::Journal;
+
+    fn service(vips: Vec<Vip>, published: bool) -> view::ServiceItem {
+        let port = swarmnet_model::PublishedPort {
+            name: String::new(),
+            protocol: swarmnet_model::Protocol::Tcp,
+            target_port: 80,
+            published_port: 30_000,
+            mode: swarmnet_model::PublishMode::Ingress,
+        };
+        view::ServiceItem {
+            id: ServiceId::from_text("s"),
+            name: "web".to_owned(),
+            mode: if vips.is_empty() { EndpointMode::Dnsrr } else { EndpointMode::Vip },
+            vips,
+            networks: Vec::new(),
+            ports: published.then_some(port).into_iter().collect(),
+        }
+    }
+
+    fn vip() -> Vec<Vip> {
+        let address = "10.0.1.2/24".parse().unwrap();
+        vec![Vip { network_id: NetworkId::from_text("n"), address }]
+    }
+
+    fn backend(task: &str, last: u8, state: BackendState) -> view::Backend {
+        let address = format!("10.0.1.{last}/24").parse().unwrap();
+        view::Backend {
+            task_id: TaskId::from_text(task),
+            task_name: format!("web.{last}"),
+            service_id: Some(ServiceId::from_text("s")),
+            node_id: NodeId::from_text("far"),
+            state,
+            attachments: vec![Attachment {
+                network_id: NetworkId::from_text("n"),
+                address,
+                aliases: Vec::new(),
+            }],
+            gateway: Some(Ipv4Addr::new(172, 31, 240, last)),
+        }
+    }
+
+    fn view(service: Option<view::ServiceItem>, backends: &[view::Backend]) -> NodeView {
+        let network = view::NetworkItem {
+            id: NetworkId::from_text("n"),
+            name: "front".to_owned(),
+            vni: Vni::new(4097).unwrap(),
+            subnet: Subnet {
+                subnet: "10.0.1.0/24".parse().unwrap(),
+                range: None,
+                gateway: Ipv4Addr::new(10, 0, 1, 1),
+            },
+            internal: false,
+            attachable: false,
+            mtu: None,
+            shown: Default::default(),
+        };
+        let peer = view::Peer {
+            node_id: NodeId::from_text("far"),
+            hostname: "far".to_owned(),
+            addr: Ipv4Addr::new(10, 20, 20, 110),
+        };
+        let mut view: NodeView = [
+            (ItemKey::Peer(peer.node_id.clone()), Item::Peer(peer)),
+            (ItemKey::Network(network.id.clone()), Item::Network(network)),
+        ]
+        .into_iter()
+        .collect();
+        view.extend(service.map(|s| (ItemKey::Service(s.id.clone()), Item::Service(s))));
+        let item =
+            |b: &view::Backend| (ItemKey::Backend(b.task_id.clone()), Item::Backend(b.clone()));
+        view.extend(backends.iter().map(item));
+        view
+    }
+
+    /// As a pass does it: numbers first, then what the maps should hold.
+    fn holds(view: NodeView, numbers: &mut Numbers) -> String {
+        let mut inputs = Inputs {
+            node_id: NodeId::from_text("here"),
+            view: Arc::new(view),
+            journal: Journal::default(),
+            pool: "172.31.240.0/20".parse().unwrap(),
+            snapshot: Snapshot::default(),
+            ways: BTreeMap::new(),
+            cookies: BTreeMap::new(),
+            host_cookie: 1,
+            numbers: Arc::new(numbers.clone()),
+            has_cgroup2: true,
+        };
+        numbers.missing(&inputs.wanted()).entries.iter().for_each(|entry| numbers.take(entry));
+        inputs.numbers = Arc::new(numbers.clone());
+        let state = desired(&inputs);
+        let services = state.services.values().map(|s| {
+            format!("service vip={} slots={:?} mesh={}", s.vip, s.vip_slots, s.mesh_slots.len())
+        });
+        let backends = state.backends.iter().map(|(id, b)| format!("{id} {}", b.brief()));
+        services.chain(backends).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn only_active_backends_have_slots_and_those_of_lost_nodes_are_down() {
+        let states = [BackendState::Active, BackendState::Draining, BackendState::Down];
+        let backends: Vec<_> =
+            (4..).zip(states).map(|(last, s)| backend(&format!("t{last}"), last, s)).collect();
+        let held = holds(view(Some(service(vip(), false)), &backends), &mut Numbers::default());
+        expect![[r#"
+            service vip=10.0.1.2 slots=[1] mesh=0
+            1 10.0.1.4 vni=4097 on node 1 active
+            2 10.0.1.5 vni=4097 on node 1 draining
+            3 10.0.1.6 vni=4097 on node 1 down"#]]
+        .assert_eq(&held);
+    }
+
+    #[test]
+    fn nothing_is_held_of_a_service_without_vip_and_ports() {
+        let tasks = [backend("t4", 4, BackendState::Active)];
+        let mut numbers = Numbers::default();
+        let held = |service, numbers: &mut Numbers| holds(view(Some(service), &tasks), numbers);
+        assert_eq!(held(service(vec![], false), &mut numbers), "");
+        expect![[r#"
+            service vip=0.0.0.0 slots=[] mesh=251
+            1 172.31.240.4 mesh on node 1 active"#]]
+        .assert_eq(&held(service(vec![], true), &mut numbers));
+        assert!(held(service(vip(), false), &mut numbers).contains("slots=[2]"));
+        assert_eq!(held(service(vec![], false), &mut numbers), "", "back to dnsrr: no leftovers");
+    }
+
+    #[test]
+    fn tasks_of_a_removed_service_end_in_peace() {
+        let mut numbers = Numbers::default();
+        holds(
+            view(Some(service(vip(), false)), &[backend("t4", 4, BackendState::Active)]),
+            &mut numbers,
+        );
+        let going = view(None, &[backend("t4", 4, BackendState::Draining)]);
+        assert_eq!(holds(going.clone(), &mut numbers), "1 10.0.1.4 vni=4097 on node 1 draining");
+        assert_eq!(holds(going, &mut Numbers::default()), "", "what was never led to is not begun");
     }
 }

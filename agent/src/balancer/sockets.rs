@@ -5,7 +5,7 @@
 //! daemon that starts finds what an earlier one left undone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,8 +120,9 @@ fn sweep(maps: &Maps, sandboxes: &BTreeSet<PathBuf>) -> Result<usize, SweepError
     for path in sandboxes {
         match netns::inside(path, || end(&stale)) {
             Ok(count) => ended += count,
-            // Not made yet, or gone with its sockets.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Not made yet, or gone with its sockets; a bare file is what the mount is put on.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidInput) => {
+            }
             Err(error) => return Err(failed_in(path)(error)),
         }
     }

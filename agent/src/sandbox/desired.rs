@@ -101,3 +101,17 @@ fn netns(subnets: &[Subnet]) -> Option<NetnsValue> {
     }
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_on_more_networks_than_the_socket_programs_look_at_is_left_to_the_packet_path() {
+        let subnets = |count: u32| -> Vec<Subnet> {
+            (0..count).map(|vni| Subnet { vni, ..Subnet::default() }).collect()
+        };
+        assert_eq!(netns(&subnets(8)).map(|value| value.n), Some(8));
+        assert_eq!(netns(&subnets(9)), None);
+    }
+}
