@@ -4,8 +4,9 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::time::Duration;
 
+use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, sendto, socket,
 };
 use swarmnet_ebpf::abi::*;
 use swarmnet_ebpf::drops;
@@ -157,6 +158,34 @@ fn a_wrong_sum_is_discarded_by_the_receiver_and_no_sum_is_accepted() {
             let to = SocketAddrV4::new(to, port);
             let got = inside(&lab.ns(from), move || answered_lengths(to));
             assert_eq!(got, [101, 102], "{from} to {to}, served by t{backend}");
+        }
+    }
+}
+
+/// Sends a frame of the task's own out of its overlay device, cut off after `len` bytes.
+fn send_cut_off(len: usize) {
+    let family = AddressFamily::Packet;
+    let raw = socket(family, SockType::Raw, SockFlag::empty(), None).expect("a packet socket");
+    let device = getifaddrs().unwrap().filter(|found| found.interface_name == "eth0");
+    let links: Vec<_> = device.filter_map(|found| found.address?.as_link_addr().copied()).collect();
+    bind(raw.as_raw_fd(), &links[0]).unwrap();
+    let own = task_mac(Ipv4Addr::new(10, 0, 1, 3));
+    let mut frame = [&VMAC[..], &own, &[8, 0], &[0x45; 20]].concat();
+    frame.truncate(len);
+    sendto(raw.as_raw_fd(), &frame, &links[0], MsgFlags::empty()).unwrap();
+}
+
+#[test]
+fn a_frame_without_a_whole_ip_header_is_malformed() {
+    let lab = Lab::new_serving("cut", &[]);
+    for len in [15, 20, 33] {
+        let before = counted(&lab.hosts[0], DROP_MALFORMED);
+        inside(&lab.ns("t1"), move || send_cut_off(len));
+        // a veth delivers before the sender's call returns, or a moment later
+        let started = std::time::Instant::now();
+        while counted(&lab.hosts[0], DROP_MALFORMED) == before {
+            assert!(started.elapsed() < Duration::from_secs(5), "{len} bytes are not counted");
+            std::thread::yield_now();
         }
     }
 }
