@@ -18,6 +18,8 @@ mod frames;
 mod guard;
 mod mesh;
 mod mtu;
+mod names;
+mod names_client;
 mod observe;
 mod overlay;
 mod service;
@@ -76,6 +78,9 @@ const CASES: &[Case] = &[
     ("rogue_frames_of_a_task_reach_nobody", guard::rogue_frames_of_a_task_reach_nobody),
     ("the_connectivity_test_names_the_hop", connectivity::names_the_hop),
     ("new_tasks_fit_the_narrowest_route", mtu::new_tasks_fit_the_narrowest_route),
+    ("services_and_tasks_are_found_by_name", names::services_and_tasks_are_found_by_name),
+    ("other_names_are_asked_of_the_upstream", names::other_names_are_asked_of_the_upstream),
+    ("names_are_answered_while_daemons_restart", names::names_are_answered_while_daemons_restart),
     ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),
@@ -96,6 +101,8 @@ fn main() -> ExitCode {
     let own: Vec<String> = std::env::args().skip(1).collect();
     match own.split_first() {
         Some((first, rest)) if first == frames::VERB => return frames::send_all(rest),
+        Some((first, rest)) if first == names_client::ASK => return names_client::ask_once(rest),
+        Some((first, _)) if first == names_client::SERVE => return names_client::serve(),
         Some((first, rest)) if first == "probe" => return churn::probe(rest),
         _ => {}
     }

@@ -3,7 +3,7 @@
 //! and at the end every node holds what the managers hold, and no more.
 
 mod judge;
-mod query;
+pub(crate) mod query;
 mod watch;
 
 use std::path::PathBuf;

@@ -7,6 +7,11 @@ const CLASS_IN: u16 = 1;
 
 /// Returns a query for the IPv4 addresses of a name.
 pub(super) fn question(name: &str) -> Vec<u8> {
+    question_for(name, TYPE_A)
+}
+
+/// Returns a query for records of a type.
+pub(crate) fn question_for(name: &str, kind: u16) -> Vec<u8> {
     // Id, recursion desired, one question.
     let mut bytes = vec![0x5e, 0xed, 0x01, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
@@ -14,13 +19,13 @@ pub(super) fn question(name: &str) -> Vec<u8> {
         bytes.extend(label.as_bytes());
     }
     bytes.push(0);
-    bytes.extend(TYPE_A.to_be_bytes());
+    bytes.extend(kind.to_be_bytes());
     bytes.extend(CLASS_IN.to_be_bytes());
     bytes
 }
 
 /// Returns the response code and the IPv4 addresses of an answer; `None` if it cannot be read.
-pub(super) fn addresses(answer: &[u8]) -> Option<(String, Vec<Ipv4Addr>)> {
+pub(crate) fn addresses(answer: &[u8]) -> Option<(String, Vec<Ipv4Addr>)> {
     let code = answer.get(3)? & 0x0f;
     let [questions, answers] = [4, 6].map(|at| number(answer, at));
     let mut at = 12;
@@ -43,6 +48,17 @@ pub(super) fn addresses(answer: &[u8]) -> Option<(String, Vec<Ipv4Addr>)> {
         other => other.to_string(),
     };
     Some((code, found))
+}
+
+/// Returns the name that a query asks for.
+pub(crate) fn name(query: &[u8]) -> Option<String> {
+    let (mut at, mut labels) = (12, Vec::new());
+    while *query.get(at)? > 0 {
+        let end = at + 1 + usize::from(*query.get(at)?);
+        labels.push(String::from_utf8_lossy(query.get(at + 1..end)?).into_owned());
+        at = end;
+    }
+    Some(labels.join("."))
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u16> {
