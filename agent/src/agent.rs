@@ -297,6 +297,7 @@ fn desk(
         wiring: Arc::clone(&parts.wiring),
         told,
         leases,
+        state_dir: parts.state_dir.clone(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Plain containers: the desk and the follower with managers that the test plays.
 
+use swarmnet_model::container::DnsConfig;
 use swarmnet_model::view::{Backend, BackendState};
 
 use super::*;
@@ -19,6 +20,7 @@ fn request(id: &str) -> AttachRequest {
         name: "c1".to_owned(),
         networks: vec![wanted],
         gateway: false,
+        dns: DnsConfig::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
+use swarmnet_model::container::DnsConfig;
 use swarmnet_model::{
     Availability, Call, CallError, ClusterSpec, Connectivity, NetworkId, NodeId, NodeView,
     PortSpec, Reply, Tables, TaskId, Timestamp, WantedAttachment,
@@ -112,6 +113,8 @@ pub struct AttachRequest {
     pub networks: Vec<WantedAttachment>,
     /// False if the container has another way out of the node.
     pub gateway: bool,
+    /// What the user wants in its resolv.conf.
+    pub dns: DnsConfig,
 }
 
 /// What the engine is to connect the container to.
@@ -121,6 +124,8 @@ pub struct Attached {
     pub endpoints: Vec<AttachedEndpoint>,
     /// The way out of the node, if it needs one.
     pub gateway: Option<AttachedEndpoint>,
+    /// File that a new container is to see as its resolv.conf: the names of its networks.
+    pub resolv_conf: String,
     /// Until it is dropped, the agent does not miss the container.
     pub lease: Box<dyn Any + Send + Sync>,
 }

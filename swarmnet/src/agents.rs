@@ -120,8 +120,8 @@ impl AgentRole for RunningAgent {
     }
 
     async fn attach(&self, request: AttachRequest) -> Result<Attached, CallError> {
-        let AttachRequest { id, name, networks, gateway } = request;
-        let request = attach::AttachRequest { id: id.clone(), name, networks, gateway };
+        let AttachRequest { id, name, networks, gateway, dns } = request;
+        let request = attach::AttachRequest { id: id.clone(), name, networks, gateway, dns };
         let attached = self.agent.attach(&request).await?;
         let endpoints = attached.networks.networks.into_iter().map(|network| AttachedEndpoint {
             network_id: network.network_id,
@@ -132,7 +132,9 @@ impl AgentRole for RunningAgent {
         let (overlays, gateway): (Vec<_>, Vec<_>) =
             endpoints.partition(|endpoint| endpoint.network_id.is_some());
         let lease = Box::new(attached.lease);
-        Ok(Attached { id, endpoints: overlays, gateway: gateway.into_iter().next(), lease })
+        let gateway = gateway.into_iter().next();
+        let resolv_conf = attached.resolv_conf.to_string_lossy().into_owned();
+        Ok(Attached { id, endpoints: overlays, gateway, resolv_conf, lease })
     }
 
     async fn detach(&self, id: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError> {

@@ -37,8 +37,10 @@ fn clean_up(lab: &Lab, containers: &[(&str, &str)], network: &str) {
     for host in ["node01", "node02"] {
         wait_for("the network leaves the worker", || !has_network(lab, host, network));
     }
-    let engine = lab.lab_ok(&["engine", "node01", "--", "network", "ls", "--format", "{{.Name}}"]);
-    assert!(!engine.contains(network), "left behind: {engine}");
+    wait_for("the engine's network goes", || {
+        let list = ["engine", "node01", "--", "network", "ls", "--format", "{{.Name}}"];
+        !lab.lab_ok(&list).contains(&format!("{network}."))
+    });
 }
 
 pub(crate) fn plain_containers_meet_across_nodes(lab: &Lab) {
@@ -48,14 +50,18 @@ pub(crate) fn plain_containers_meet_across_nodes(lab: &Lab) {
     lab.create(server);
     assert!(!has_network(lab, "node01", "plain"), "a worker without a container does not list it");
     docker(lab, "node01", &format!("run -d --name p1 --network plain {SLEEP}"));
-    docker(lab, "node02", &format!("run -d --name p2 --network plain --ip 10.76.0.200 {SLEEP}"));
+    docker(
+        lab,
+        "node02",
+        &format!("run -d --name p2 --network-alias cache --network plain --ip 10.76.0.200 {SLEEP}"),
+    );
     let id = lab.docker("network inspect plain --format {{.Id}}");
     let shown = docker(lab, "node01", "inspect p1 --format {{.HostConfig.NetworkMode}}");
     assert_eq!(shown, "plain");
     assert_eq!(docker(lab, "node01", "network inspect plain --format {{.Id}}"), id.trim());
     let first = address(lab, "node01", "p1", "plain");
-    let containers = docker(lab, "node01", "network inspect plain --format {{json .Containers}}");
-    assert_contains(&containers, &format!("\"{first}/24\""));
+    let containers = docker(lab, "node01", "network inspect plain --format {{.Containers}}");
+    assert_contains(&containers, &format!("{first}/24"));
     assert_eq!(address(lab, "node02", "p2", "plain"), "10.76.0.200");
     ping(lab, "node01", "p1", "10.76.0.200");
     ping(lab, "node02", "p2", &first);
@@ -64,11 +70,26 @@ pub(crate) fn plain_containers_meet_across_nodes(lab: &Lab) {
     let url = format!("http://{}/", vip.trim().split('/').next().unwrap());
     let page = lab.on("node01", &["docker", "exec", "p1", "timeout", "5", "wget", "-qO-", &url]);
     assert_contains(&page.text(), "Hostname");
+    names(lab);
     // The way out of the node, and to the client's host.
     ping(lab, "node01", "p1", crate::lab::CLIENT);
     assert_contains(&lab.refused("master", "network rm plain"), "is in use by");
     lab.docker("service rm server");
     clean_up(lab, &[("node01", "p1"), ("node02", "p2")], "plain");
+}
+
+/// Names of containers here and elsewhere, aliases, and services.
+fn names(lab: &Lab) {
+    docker(lab, "node01", &format!("run -d --name p3 --network plain {SLEEP}"));
+    for name in ["p2", "cache", "p3", "server", "tasks.server"] {
+        wait_for("the name is known", || {
+            let exec = ["docker", "exec", "p1", "ping", "-c", "1", "-W", "2", name];
+            lab.on("node01", &exec).ok()
+        });
+    }
+    let mounts = docker(lab, "node01", "inspect p3 --format {{.Mounts}}{{.HostConfig.Binds}}");
+    assert!(!mounts.contains("resolv"), "{mounts}");
+    docker(lab, "node01", "rm -f p3");
 }
 
 pub(crate) fn plain_containers_are_refused_in_dockers_words(lab: &Lab) {
@@ -142,7 +163,7 @@ pub(crate) fn plain_containers_connect_and_disconnect(lab: &Lab) {
     let twice = lab.refused("node01", "network connect front p1");
     assert_contains(&twice, "p1 is already attached to network front");
     docker(lab, "node01", "network disconnect front local");
-    let left = docker(lab, "node01", "inspect local --format {{json .NetworkSettings.Networks}}");
+    let left = docker(lab, "node01", "inspect local --format {{.NetworkSettings.Networks}}");
     assert!(!left.contains("front") && left.contains("bridge"), "{left}");
     wait_for("the address is free", || {
         let run = "run --rm --network front --ip 10.79.0.99 busybox true";

@@ -1,7 +1,9 @@
 //! Where the API asks for addresses of a plain container, and gets the engine networks to use.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use swarmnet_model::container::DnsConfig;
 use swarmnet_model::limits::CALL_TIMEOUT;
 use swarmnet_model::{
     AttachCall, Attachment, CallError, Code, Item, ItemKey, NodeView, TaskId, WantedAttachment,
@@ -12,11 +14,13 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use super::leases::{Lease, Leases};
+use crate::backoff::seed;
 use crate::inputs::network;
 use crate::managers::Managers;
 use crate::session::Client;
 use crate::task::engine_networks::EngineNetworks;
 use crate::task::networks::{TaskNetworks, Wiring};
+use crate::task::resolv_files::ResolvFiles;
 use crate::task::runner::Told;
 
 /// A container that is to be on swarm networks.
@@ -29,6 +33,8 @@ pub struct AttachRequest {
     pub networks: Vec<WantedAttachment>,
     /// False if the container has another way out of the node.
     pub gateway: bool,
+    /// What the user wants in its resolv.conf.
+    pub dns: DnsConfig,
 }
 
 /// What the container is to be connected to: `networks` in the order asked, the gateway network last
@@ -36,6 +42,8 @@ pub struct AttachRequest {
 #[derive(Debug)]
 pub struct Attached {
     pub networks: TaskNetworks,
+    /// What a new container is to see as its resolv.conf.
+    pub resolv_conf: PathBuf,
     /// To be held until the container is connected.
     pub lease: Lease,
 }
@@ -48,6 +56,8 @@ pub(crate) struct Desk {
     pub(crate) wiring: Arc<dyn Wiring>,
     pub(crate) told: watch::Receiver<Told>,
     pub(crate) leases: Leases,
+    /// The agent's.
+    pub(crate) state_dir: PathBuf,
 }
 
 impl Desk {
@@ -63,7 +73,7 @@ impl Desk {
         let call = AttachCall::Attach { id, name, networks };
         let given = ask(&self.managers, &call).await?;
         match timeout_at(deadline, self.wire(request, &given, &mut lease)).await {
-            Ok(Ok(networks)) => Ok(Attached { networks, lease }),
+            Ok(Ok((networks, resolv_conf))) => Ok(Attached { networks, resolv_conf, lease }),
             Ok(Err(error)) => Err(self.given_back(request, &given, error).await),
             Err(_) => Err(self.given_back(request, &given, too_late()).await),
         }
@@ -92,19 +102,23 @@ impl Desk {
         request: &AttachRequest,
         given: &[Attachment],
         lease: &mut Lease,
-    ) -> Result<TaskNetworks, CallError> {
+    ) -> Result<(TaskNetworks, PathBuf), CallError> {
+        let internal =
+            |error: &dyn std::error::Error| CallError::api(Code::Internal, error.to_string());
         let mut told = self.told.clone();
         let knows = |told: &Told| knows(&told.view, &request.id, given);
         // A statement of its own: the borrow is a read lock.
         let view = told.wait_for(knows).await.map(|told| Arc::clone(&told.view));
         let view = view.map_err(|_| CallError::api(Code::Unavailable, "the agent is stopping"))?;
         let wired = self.wiring.attach(&request.id, given, &view, request.gateway).await;
-        let networks = wired.map_err(|error| CallError::api(Code::Internal, error.to_string()))?;
+        let networks = wired.map_err(|error| internal(&error))?;
         let names = networks.networks.iter().map(|network| network.engine_name.clone());
         lease.hold(names.collect());
         let made = self.engine_networks.ensure(&networks).await;
-        made.map_err(|error| CallError::api(Code::Internal, error.to_string()))?;
-        Ok(networks)
+        made.map_err(|error| internal(&error))?;
+        let files = ResolvFiles::of_containers(&self.state_dir);
+        let written = files.and_then(|f| f.write(&file_name(&request.dns), &request.dns));
+        Ok((networks, written.map_err(|error| internal(&error))?))
     }
 
     /// What cannot be given back now, `follow` gives back when the lease has ended.
@@ -119,6 +133,13 @@ impl Desk {
         }
         error
     }
+}
+
+/// Containers with the same wishes share a file. It is never removed, since a stopped container needs
+/// it as long as it exists; there are as many as there are different wishes.
+fn file_name(dns: &DnsConfig) -> String {
+    let wishes = [dns.search.join(" "), dns.options.join(" ")].join("\n");
+    format!("{:016x}", seed(&wishes))
 }
 
 fn detachments(id: &TaskId, from: Option<&[Attachment]>) -> Vec<AttachCall> {

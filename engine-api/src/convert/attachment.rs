@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
+use swarmnet_model::container::DnsConfig;
 use swarmnet_model::{TaskId, WantedAttachment};
 
 use crate::control_plane::{AttachedEndpoint, LocalNetworks};
@@ -12,6 +13,10 @@ use crate::json::{member, strip, typed, wire};
 
 /// Endpoint option that names the attachment; set by the agent, hidden from users.
 pub(crate) const ATTACHMENT_OPTION: &str = "swarmnet.task";
+/// Where containers look for their resolver.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// Part of the path of every resolv.conf of ours.
+const RESOLV_FILES: &str = "/agent/resolv/";
 /// Beginning of all endpoint options of ours.
 const OPTION_PREFIX: &str = "swarmnet.";
 
@@ -27,8 +32,15 @@ wire! {
         "NetworkMode" => network_mode: String,
         "PortBindings" => port_bindings: BTreeMap<String, Value>,
         "PublishAllPorts" => publish_all_ports: bool,
+        "Binds" => binds: Vec<String>,
+        "Mounts" => mounts: Vec<MountBody>,
+        "Dns" => dns: Vec<String>,
+        "DnsSearch" => dns_search: Vec<String>,
+        "DnsOptions" => dns_options: Vec<String>,
     }
 }
+
+wire! { MountBody { "Target" => target: String, } }
 
 wire! { NetworkingBody { "EndpointsConfig" => endpoints: BTreeMap<String, EndpointBody>, } }
 
@@ -56,6 +68,21 @@ impl CreateBody {
 
     pub(crate) fn publishes(&self) -> bool {
         !self.host.port_bindings.is_empty() || self.host.publish_all_ports
+    }
+
+    pub(crate) fn dns(&self) -> DnsConfig {
+        DnsConfig {
+            nameservers: self.host.dns.clone(),
+            search: self.host.dns_search.clone(),
+            options: self.host.dns_options.clone(),
+        }
+    }
+
+    /// True if the user brings a resolv.conf.
+    fn has_own_resolv_conf(&self) -> bool {
+        let bound = |bind: &String| bind.split(':').nth(1) == Some(RESOLV_CONF);
+        self.host.binds.iter().any(bound)
+            || self.host.mounts.iter().any(|mount| mount.target == RESOLV_CONF)
     }
 
     /// Returns what the managers are asked for one of the networks.
@@ -110,10 +137,19 @@ impl EngineEndpoint {
 
 /// Puts the first endpoint into a creation in place of all that the user named: engines of older
 /// versions take no more, the others are connected before the start.
-pub(crate) fn create(document: &Value, first: &EngineEndpoint) -> Value {
+///
+/// The engine's own resolver knows the containers of this node only, and by the addresses of their
+/// way out, so the container gets another resolv.conf.
+pub(crate) fn create(document: &Value, first: &EngineEndpoint, resolv_conf: &str) -> Value {
     let mut body = document.clone();
     let host = member(&mut body, "HostConfig");
     host["NetworkMode"] = json!(first.network);
+    let own = typed::<CreateBody>(document).is_ok_and(|body| body.has_own_resolv_conf());
+    if !own && !resolv_conf.is_empty() {
+        let mut binds = host["Binds"].as_array().cloned().unwrap_or_default();
+        binds.push(json!(format!("{resolv_conf}:{RESOLV_CONF}:ro")));
+        host["Binds"] = json!(binds);
+    }
     let networking = member(&mut body, "NetworkingConfig");
     networking["EndpointsConfig"] = json!({ first.network.as_str(): first.settings });
     body
@@ -180,6 +216,25 @@ pub(crate) fn hide_options(endpoint: &mut Value) {
     }
 }
 
+/// Takes our resolv.conf out of what users see of a container.
+pub(crate) fn hide_resolv_conf(container: &mut Value) {
+    let ours = |source: Option<&str>, target: Option<&str>| {
+        target == Some(RESOLV_CONF) && source.is_some_and(|source| source.contains(RESOLV_FILES))
+    };
+    if let Some(mounts) = container.get_mut("Mounts").and_then(Value::as_array_mut) {
+        mounts.retain(|mount| !ours(mount["Source"].as_str(), mount["Destination"].as_str()));
+    }
+    let Some(binds) = container.pointer_mut("/HostConfig/Binds") else { return };
+    let Some(list) = binds.as_array_mut() else { return };
+    list.retain(|bind| {
+        let mut parts = bind.as_str().unwrap_or_default().split(':');
+        !ours(parts.next(), parts.next())
+    });
+    if list.is_empty() {
+        *binds = Value::Null;
+    }
+}
+
 /// Reads a creation; a body that is no JSON is the engine's to refuse.
 pub(crate) fn read_create(bytes: &[u8]) -> Option<(Value, CreateBody)> {
     let document = crate::json::read::<CreateBody>(bytes).ok()?;
@@ -212,10 +267,13 @@ mod tests {
         assert_eq!((wanted.aliases, wanted.address), (vec!["db".to_owned()], None));
         let first = EngineEndpoint::of(&given(), settings(&document, "n1"));
         assert_eq!(
-            create(&document, &first),
+            create(&document, &first, "/s/agent/resolv/containers/x"),
             json!({
                 "Image": "alpine",
-                "HostConfig": {"NetworkMode": "n1.abc", "Binds": ["/a:/b"]},
+                "HostConfig": {
+                    "NetworkMode": "n1.abc",
+                    "Binds": ["/a:/b", "/s/agent/resolv/containers/x:/etc/resolv.conf:ro"],
+                },
                 "NetworkingConfig": {"EndpointsConfig": {"n1.abc": {
                     "Aliases": ["db"], "X": 1,
                     "IPAMConfig": {"IPv4Address": "10.0.1.7"},
@@ -276,5 +334,32 @@ mod tests {
         let mut endpoint = json!({"DriverOpts": {"swarmnet.task": "t"}});
         hide_options(&mut endpoint);
         assert_eq!(endpoint, json!({"DriverOpts": null}));
+    }
+
+    #[test]
+    fn a_users_own_resolv_conf_stays_and_ours_is_not_shown() {
+        let ours = "/s/agent/resolv/containers/x:/etc/resolv.conf:ro";
+        for own in [
+            json!({"Binds": ["/mine:/etc/resolv.conf"]}),
+            json!({"Mounts": [{"Target": "/etc/resolv.conf"}]}),
+        ] {
+            let (document, _) =
+                read_create(json!({"HostConfig": own}).to_string().as_bytes()).unwrap();
+            let first = EngineEndpoint::of(&given(), json!({}));
+            let body = create(&document, &first, "/s/agent/resolv/containers/x");
+            assert!(!body.to_string().contains(ours), "{body}");
+        }
+        let mut container = json!({
+            "HostConfig": {"Binds": [ours]},
+            "Mounts": [
+                {"Source": "/s/agent/resolv/containers/x", "Destination": "/etc/resolv.conf"},
+                {"Source": "/a", "Destination": "/b"},
+            ],
+        });
+        hide_resolv_conf(&mut container);
+        let shown = json!({
+            "HostConfig": {"Binds": null}, "Mounts": [{"Source": "/a", "Destination": "/b"}],
+        });
+        assert_eq!(container, shown);
     }
 }

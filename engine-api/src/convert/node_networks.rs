@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::control_plane::{LocalNetwork, LocalNetworks};
-use crate::convert::attachment::hide_options;
+use crate::convert::attachment::{hide_options, hide_resolv_conf};
 
 /// Rewrites one container, of a list or of an inspection.
 pub(crate) fn rewrite(container: &mut Value, local: &LocalNetworks) {
@@ -17,6 +17,7 @@ pub(crate) fn rewrite(container: &mut Value, local: &LocalNetworks) {
         let swarm = |name: &&String| local.networks.iter().any(|network| network.name == **name);
         first = networks.keys().find(swarm).or_else(|| networks.keys().next()).cloned();
     }
+    hide_resolv_conf(container);
     let Some(mode) = container["HostConfig"]["NetworkMode"].as_str() else { return };
     if local.is_gateway(mode) {
         container["HostConfig"]["NetworkMode"] = json!(first.unwrap_or_else(|| "none".to_owned()));

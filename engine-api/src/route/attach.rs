@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use swarmnet_model::container::DnsConfig;
 use swarmnet_model::limits::CALL_TIMEOUT;
 use swarmnet_model::{CallError, NetworkId, TaskId};
 use tokio::time::timeout;
@@ -67,6 +68,7 @@ pub(crate) async fn create(mut x: Exchange) -> Answer {
         name: x.query.get("name").trim_start_matches('/').to_owned(),
         networks: wanted?,
         gateway: places.iter().all(|place| place.of_swarm),
+        dns: body.dns(),
     };
     let attached = match ask(&x.app, request).await {
         // The engine makes a container on an unknown network, and says so when it is started.
@@ -76,7 +78,7 @@ pub(crate) async fn create(mut x: Exchange) -> Answer {
         attached => attached?,
     };
     let endpoints = endpoints(&document, &places, &attached);
-    let made = make(&x, &document, &endpoints).await;
+    let made = make(&x, &document, &endpoints, &attached.resolv_conf).await;
     if !made.as_ref().is_ok_and(Engines::is_success) {
         give_back(&x.app, &attached.id, None).await;
     }
@@ -144,6 +146,7 @@ async fn make(
     x: &Exchange,
     document: &Value,
     endpoints: &[EngineEndpoint],
+    resolv_conf: &str,
 ) -> Result<Engines, ApiError> {
     let [first, further @ ..] = endpoints else {
         return Err(ApiError::unavailable("the agent has given no network"));
@@ -152,7 +155,8 @@ async fn make(
         Some(query) => format!("/containers/create?{query}"),
         None => "/containers/create".to_owned(),
     };
-    let created = engine(x, &Method::POST, &path, &convert::create(document, first)).await?;
+    let created =
+        engine(x, &Method::POST, &path, &convert::create(document, first, resolv_conf)).await?;
     if !created.is_success() {
         return Ok(created);
     }
@@ -223,6 +227,7 @@ pub(crate) async fn connect(mut x: Exchange, reference: &str) -> Answer {
             name: standing.name.clone(),
             networks: vec![convert::wanted(reference, Some(&body.endpoint))?],
             gateway: !standing.on_gateway && !standing.elsewhere,
+            dns: DnsConfig::default(),
         },
     )
     .await?;

@@ -324,7 +324,13 @@ impl ControlPlane for FakeControl {
             address: [172, 31, 240, 2].into(),
             driver_options: Default::default(),
         });
-        Ok(Attached { id: request.id, endpoints, gateway, lease: Box::new(()) })
+        Ok(Attached {
+            id: request.id,
+            endpoints,
+            gateway,
+            resolv_conf: String::new(),
+            lease: Box::new(()),
+        })
     }
 
     async fn detach(&self, _: &TaskId, network: Option<&NetworkId>) -> Result<(), CallError> {
