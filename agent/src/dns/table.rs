@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use swarmnet_model::NodeView;
+use swarmnet_model::view::difference;
+use swarmnet_model::{ItemKey, NodeView};
 
 use super::zone::{Names, Zone};
 use crate::plugin::journal::Journal;
@@ -19,7 +20,12 @@ impl Table {
     /// The managers said something new. Building names takes a while: 0.1 s for 100,000 tasks. One
     /// caller at a time; attachments may change meanwhile, so `journal` is asked afterwards.
     pub fn view_changed(&self, view: &Arc<NodeView>, journal: impl FnOnce() -> Journal) {
-        let names = Arc::new(Names::build(view));
+        let before = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner));
+        let names = if names_differ(&before, view) {
+            Arc::new(Names::build(view))
+        } else {
+            Arc::clone(self.zone.load().names())
+        };
         let mut known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::clone(view);
         self.zone.store(Arc::new(Zone::with_names(names, view, &journal())));
@@ -41,5 +47,42 @@ impl Table {
     /// Returns the zone to hold on to while somebody else is waited for.
     pub fn load_full(&self) -> Arc<Zone> {
         self.zone.load_full()
+    }
+}
+
+/// True if something that names are made of has changed: not when a task of this node gets on.
+fn names_differ(before: &NodeView, after: &NodeView) -> bool {
+    let named = |key: &ItemKey| {
+        matches!(key, ItemKey::Network(_) | ItemKey::Service(_) | ItemKey::Backend(_))
+    };
+    difference(before, after, 0).is_some_and(|update| {
+        update.put.iter().any(|(key, _)| named(key)) || update.removed.iter().any(named)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::fixture::World;
+
+    #[test]
+    fn names_are_built_anew_only_when_they_may_differ() {
+        let text = "network net 10.0.1.0/24\nservice web vip net=10.0.1.2\nasker 1 t net\n";
+        let table = Table::default();
+        let tell = |text: &str| {
+            let world = World::of(text);
+            table.view_changed(&Arc::new(world.view), || world.journal);
+            Arc::clone(table.load().names())
+        };
+        let first = tell(text);
+        assert!(Arc::ptr_eq(&first, &tell(&format!("{text}asker 2 u net"))), "a task more");
+        assert!(table.load().asker(102).is_some(), "which asks");
+        for more in ["task web.1 active net=10.0.1.5", "network other 10.0.2.0/24"] {
+            let before = Arc::clone(table.load().names());
+            let text = format!("{text}{more}");
+            assert_ne!(tell(&text), before, "{more}");
+            assert_eq!(**table.load().names(), Names::build(&World::of(&text).view));
+        }
+        assert_eq!(tell(text), first, "and back");
     }
 }
