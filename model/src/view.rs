@@ -83,6 +83,9 @@ pub struct NetworkItem {
 /// What of a network only lists and inspections need.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkShown {
+    /// As [`crate::Network::pending_delete`]: its name may be another network's by now.
+    #[serde(default)]
+    pub removed: bool,
     pub created_at: Timestamp,
     pub labels: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,

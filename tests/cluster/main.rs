@@ -20,6 +20,7 @@ mod mesh;
 mod mtu;
 mod names;
 mod names_client;
+mod networks;
 mod observe;
 mod overlay;
 mod service;
@@ -37,6 +38,7 @@ type Case = (&'static str, fn(&Lab));
 
 const CASES: &[Case] = &[
     ("a_node_outside_a_swarm_says_so", form::a_node_outside_a_swarm_says_so),
+    ("networks_come_from_the_clusters_pools", networks::come_from_the_clusters_pools),
     ("init_and_join_print_dockers_texts", form::init_and_join_print_dockers_texts),
     ("nodes_are_listed_as_docker_lists_them", form::nodes_are_listed_as_docker_lists_them),
     ("wrong_tokens_are_refused", form::wrong_tokens_are_refused),
@@ -73,6 +75,15 @@ const CASES: &[Case] = &[
     ),
     ("plain_containers_keep_their_address", attach::plain_containers_keep_their_address),
     ("plain_containers_connect_and_disconnect", attach::plain_containers_connect_and_disconnect),
+    ("networks_are_listed_where_their_tasks_are", networks::are_listed_where_their_tasks_are),
+    ("networks_keep_what_they_were_made_with", networks::keep_what_they_were_made_with),
+    ("networks_in_use_stay_and_name_their_users", networks::in_use_stay_and_name_their_users),
+    ("networks_tell_their_tasks_when_full", networks::tell_their_tasks_when_they_are_full),
+    ("networks_of_a_service_can_change", networks::of_a_service_can_change),
+    ("networks_of_the_mesh_can_be_replaced", networks::of_the_mesh_can_be_replaced),
+    ("networks_may_have_the_underlays_subnet", networks::may_have_the_underlays_subnet),
+    ("networks_can_be_filtered_and_pruned", networks::can_be_filtered_and_pruned),
+    ("bad_network_requests_get_dockers_answers", networks::wrong_requests),
     ("foreign_tunnel_packets_are_counted", guard::foreign_tunnel_packets_are_counted),
     ("a_task_can_only_speak_for_itself", guard::a_task_can_only_speak_for_itself),
     ("rogue_frames_of_a_task_reach_nobody", guard::rogue_frames_of_a_task_reach_nobody),

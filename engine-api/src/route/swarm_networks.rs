@@ -72,7 +72,8 @@ impl SwarmNetworks {
         let view = &self.local.view;
         let on_node =
             self.local.networks.iter().filter_map(|of| network_view::network(view, &of.id));
-        network_view::ingress(view).into_iter().chain(on_node)
+        let all = network_view::ingress(view).into_iter().chain(on_node);
+        all.filter(|network| !network.shown.removed)
     }
 
     /// Returns the network of that id or name, or the id or name of the engine's network for it.

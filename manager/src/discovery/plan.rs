@@ -210,6 +210,7 @@ fn network_item(network: &Network) -> NetworkItem {
         attachable: network.spec.attachable,
         mtu: network.spec.options.get(MTU_OPTION).and_then(|text| text.parse().ok()),
         shown: NetworkShown {
+            removed: network.pending_delete,
             created_at: network.created_at,
             labels: network.spec.labels.clone(),
             options: network.spec.options.clone(),
