@@ -236,7 +236,7 @@ pub(crate) fn of_a_service_can_change(lab: &Lab) {
         lab.docker(&format!("network create -d overlay {name}"));
     }
     let (first, second) = (id_on(lab, "master", "first"), id_on(lab, "master", "second"));
-    lab.create(&format!("--name web --network first {SLEEPER}"));
+    lab.create("--name web --network first whoami");
     let kept = vips(lab, "web");
     assert_eq!(kept.len(), 1);
     lab.docker("service update --quiet --network-add name=second,alias=shop web");

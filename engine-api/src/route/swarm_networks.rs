@@ -167,7 +167,11 @@ impl SwarmNetworks {
     fn uses(&self, id: &str) -> bool {
         let id = NetworkId::from_text(id);
         match &self.tables {
-            Some(tables) => tables.users_of_network(&id).next().is_some(),
+            // The mesh needs its network as long as it is there; a prune spares it as well.
+            Some(tables) => {
+                tables.ingress_network().is_some_and(|mesh| mesh.id == id)
+                    || tables.users_of_network(&id).next().is_some()
+            }
             // It is on the node because a task is on it.
             None => true,
         }
