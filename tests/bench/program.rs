@@ -103,6 +103,7 @@ async fn nft(place: Place) -> (Duration, Duration) {
     }
     text += "} }\n chain in { type nat hook prerouting priority dstnat; dnat to ip daddr map @vips; }\n}\n";
     std::fs::write(&file, text).unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the peer is a program")]
     let load = || {
         let status = Command::new("nft").arg("-f").arg(&file).status().unwrap();
         assert!(status.success(), "nft -f");

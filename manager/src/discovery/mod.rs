@@ -1,10 +1,10 @@
 //! What every node must know: its tasks, the networks they use, services, backends and peers.
 //!
-//! Owns: the pure computation of a node's view from a snapshot ([`plan::NodeViews`]) and the barrier
+//! Owns: the pure computation of a node's view from a snapshot ([`views::Views`]) and the barrier
 //! before a stop signal ([`drain`]). Does not own: sending it (`dispatcher`).
 //!
 //! ```text
-//!   Tables ──NodeViews::of(node)──► NodeView ──dispatcher──► agent
+//!   Tables ──Views::of(node)──► NodeView ──dispatcher──► agent
 //! ```
 //!
 //! Stays true: a node hears of a network only while it has a task or a plain
@@ -14,3 +14,4 @@
 
 pub mod drain;
 pub mod plan;
+pub mod views;

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 
 use expect_test::{Expect, expect};
 use swarmnet_model::{
-    Attachment, ContainerSpec, DesiredState, EndpointSpec, NetworkSpec, NodeSpec, NodeStatus,
-    PortSpec, Protocol, Role, ServiceEndpoint, ServiceMode, ServiceSpec, Subnet, TaskSpec,
-    TaskStatus, Version, Vip, Vni,
+    Attachment, ContainerSpec, DesiredState, EndpointSpec, NetworkSpec, NodeId, NodeSpec,
+    NodeStatus, PortSpec, Protocol, Role, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec,
+    Subnet, TaskId, TaskSpec, TaskStatus, Version, Vip, Vni,
 };
 
 use super::*;
+use crate::discovery::views::Views;
 
 struct World(Tables);
 
@@ -137,10 +138,31 @@ impl World {
         Arc::make_mut(task).desired_state = desired;
     }
 
+    fn attach(&mut self, id: &str, node: &str, attachment: Attachment) {
+        let container = AttachedContainer {
+            id: TaskId::from_text(id),
+            version: Version(1),
+            created_at: Timestamp::UNSET,
+            updated_at: Timestamp::UNSET,
+            node_id: NodeId::from_text(node),
+            name: "redis".to_owned(),
+            container_id: "0123456789ab".repeat(5),
+            running: true,
+            attachments: vec![attachment],
+        };
+        self.0.attached.insert(container.id.clone(), Arc::new(container));
+    }
+
+    fn views(&self) -> Views {
+        let mut views = Views::default();
+        views.follow(&Arc::new(self.0.clone()));
+        views
+    }
+
     fn check(&self, node: &str, expected: Expect) {
-        let views = NodeViews::new(&self.0);
+        let parts = self.views().of(&NodeId::from_text(node));
         let mut text = String::new();
-        for item in views.of(&NodeId::from_text(node), &BTreeSet::new()).values() {
+        for item in parts.shared.values().chain(parts.own.values()) {
             match item {
                 Item::Settings(settings) => writeln!(text, "settings {}", settings.data_path_port),
                 Item::Peer(peer) => writeln!(text, "peer {} {}", peer.hostname, peer.addr),
@@ -172,6 +194,88 @@ impl World {
     }
 }
 
+/// One step of a cluster's life, chosen by numbers.
+fn change(world: &mut World, (what, a, b): (u8, u8, u8)) {
+    let (node, service, task) = (format!("n{}", a % 3), format!("s{}", b % 3), format!("t{a}"));
+    let states = [TaskState::New, TaskState::Assigned, TaskState::Running, TaskState::Failed];
+    let networks = ["net0", "net1"];
+    match what {
+        0 => world.node(&node, b % 4, [NodeState::Ready, NodeState::Down][usize::from(b % 2)]),
+        1 => world.network(networks[usize::from(a % 2)], 4_097 + u32::from(b % 2)),
+        2 => {
+            let network = networks.get(usize::from(a % 3)).copied();
+            world.service(&service, network, (a > 3).then_some(30_000));
+        }
+        3 | 4 if world.0.services.contains_key(&ServiceId::from_text(&*service)) => {
+            world.task(&task, &service, &node, states[usize::from(b) % states.len()]);
+        }
+        5 if world.0.tasks.contains_key(&TaskId::from_text(&*task)) => {
+            world.wish(&task, DesiredState::Shutdown);
+        }
+        6 => {
+            world.0.tasks.remove(&TaskId::from_text(task));
+        }
+        8 if b > 2 => {
+            let attachment = Attachment {
+                network_id: NetworkId::from_text(networks[usize::from(a % 2)]),
+                address: "10.0.1.9/24".parse().unwrap(),
+                aliases: Vec::new(),
+            };
+            world.attach(["a1", "a2"][usize::from(b % 2)], &node, attachment);
+        }
+        8 if b > 1 => {
+            world.0.attached.remove(&TaskId::from_text("a1"));
+        }
+        7 => {
+            world.0.services.remove(&ServiceId::from_text(service));
+        }
+        _ => {
+            world.0.networks.remove(&NetworkId::from_text(networks[usize::from(a % 2)]));
+        }
+    }
+}
+
+proptest::proptest! {
+    /// The law that lets a newer snapshot cost what differs in it.
+    #[test]
+    fn views_that_follow_are_views_made_anew(
+        steps in proptest::collection::vec((0..9_u8, 0..6_u8, 0..6_u8), 1..60),
+    ) {
+        let (mut world, mut views) = (World::new(), Views::default());
+        for (number, step) in steps.into_iter().enumerate() {
+            change(&mut world, step);
+            // Some snapshots are missed.
+            if number % 3 == 1 {
+                continue;
+            }
+            let withdrawn: BTreeSet<_> = [TaskId::from_text(format!("t{}", number % 6))].into();
+            views.follow(&Arc::new(world.0.clone()));
+            views.withdraw(&withdrawn);
+            let mut anew = Views::default();
+            anew.follow(&Arc::new(world.0.clone()));
+            anew.withdraw(&withdrawn);
+            for node in ["n0", "n1", "n2"].map(NodeId::from_text) {
+                proptest::prop_assert_eq!(views.of(&node), anew.of(&node));
+            }
+            proptest::prop_assert_eq!(views.stopping(), anew.stopping());
+        }
+    }
+}
+
+#[test]
+fn nodes_with_the_same_networks_share_their_view_and_an_unchanged_one_is_the_same() {
+    let mut world = World::new();
+    world.service("web", None, Some(30_000));
+    world.task("t1", "web", "n1", TaskState::Running);
+    let mut views = Views::default();
+    views.follow(&Arc::new(world.0.clone()));
+    let before = views.of(&NodeId::from_text("n2"));
+    assert!(before.shared.ptr_eq(&views.of(&NodeId::from_text("n1")).shared));
+    world.network("other", 5_000);
+    views.follow(&Arc::new(world.0.clone()));
+    assert!(views.of(&NodeId::from_text("n2")).is_same(&before));
+}
+
 #[test]
 fn a_plain_container_brings_its_network_to_its_node_and_itself_to_all_nodes_of_the_network() {
     let mut world = World::new();
@@ -184,18 +288,7 @@ fn a_plain_container_brings_its_network_to_its_node_and_itself_to_all_nodes_of_t
         address: "10.0.1.9/24".parse().unwrap(),
         aliases: vec!["cache".to_owned()],
     };
-    let container = AttachedContainer {
-        id: TaskId::from_text("a1"),
-        version: Version(1),
-        created_at: Timestamp::UNSET,
-        updated_at: Timestamp::UNSET,
-        node_id: NodeId::from_text("n2"),
-        name: "redis".to_owned(),
-        container_id: "0123456789ab".repeat(5),
-        running: true,
-        attachments: vec![attachment],
-    };
-    world.0.attached.insert(container.id.clone(), Arc::new(container));
+    world.attach("a1", "n2", attachment);
     let on_net = expect![[r#"
         peer n1 10.20.20.1
         peer n2 10.20.20.2
@@ -214,14 +307,14 @@ fn a_plain_container_brings_its_network_to_its_node_and_itself_to_all_nodes_of_t
             peer n3 10.20.20.3
         "#]],
     );
-    let view = NodeViews::new(&world.0).of(&NodeId::from_text("n1"), &BTreeSet::new());
+    let view = world.views().of(&NodeId::from_text("n1")).shared;
     let Some(Item::Backend(known)) = view.get(&ItemKey::Backend(TaskId::from_text("a1"))) else {
         panic!("the container is known where its network is");
     };
     assert_eq!(known.service_id, None);
     assert_eq!(known.attachments[0].aliases, ["cache", "0123456789ab"]);
     world.node("n2", 2, NodeState::Down);
-    let view = NodeViews::new(&world.0).of(&NodeId::from_text("n1"), &BTreeSet::new());
+    let view = world.views().of(&NodeId::from_text("n1")).shared;
     let Some(Item::Backend(known)) = view.get(&ItemKey::Backend(TaskId::from_text("a1"))) else {
         panic!("the container is known although its node is lost");
     };

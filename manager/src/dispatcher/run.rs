@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use swarmnet_model::defaults::{HEARTBEAT_PERIOD, HEARTBEATS_MISSED_MAX};
 use swarmnet_model::limits::{SESSION_QUEUE_MAX, WITHDRAW_BOUND};
-use swarmnet_model::{IdSource, NodeId, Tables, TaskId, TaskState, ViewUpdate};
+use swarmnet_model::{IdSource, NodeId, Tables, TaskId, ViewUpdate};
 use swarmnet_proto::{document, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::liveness::{self, Seen};
 use super::session::Session;
-use crate::discovery::plan::NodeViews;
+use crate::discovery::views::Views;
 use crate::store::Store;
 
 /// What the gRPC service asks of the loop.
@@ -54,6 +54,7 @@ struct Dispatcher {
     gone: BTreeMap<NodeId, Seen>,
     /// Since when a task that must stop has been draining.
     draining: BTreeMap<TaskId, Instant>,
+    views: Views,
     withdrawn: BTreeSet<TaskId>,
     /// Until its first sessions have opened, a new leader does not know who uses what.
     cold_until: Instant,
@@ -78,6 +79,7 @@ pub async fn run(
         awaited: BTreeMap::new(),
         gone: BTreeMap::new(),
         draining: BTreeMap::new(),
+        views: Views::default(),
         withdrawn: BTreeSet::new(),
         cold_until: Instant::now() + WITHDRAW_BOUND,
         due: Instant::now(),
@@ -175,12 +177,13 @@ impl Dispatcher {
         if now > self.due + STALL {
             self.forgive(now);
         }
+        self.views.follow(tables);
         self.expire(tables, now);
         self.write_statuses(tables, now);
-        self.withdraw(tables, now);
+        self.withdraw(now);
         self.send(tables);
         // What was just sent may withdraw a task that no node was using.
-        if self.withdraw(tables, now) {
+        if self.withdraw(now) {
             self.send(tables);
         }
         self.due = self.wake_at(now);
@@ -247,14 +250,8 @@ impl Dispatcher {
     }
 
     /// Finds the tasks whose stop signal may go; true if there are new ones.
-    fn withdraw(&mut self, tables: &Tables, now: Instant) -> bool {
-        let stopping: BTreeSet<&TaskId> = tables
-            .tasks
-            .values()
-            .filter(|task| task.desired_state.is_terminal())
-            .filter(|task| (TaskState::Assigned..=TaskState::Running).contains(&task.status.state))
-            .map(|task| &task.id)
-            .collect();
+    fn withdraw(&mut self, now: Instant) -> bool {
+        let stopping = self.views.stopping();
         self.draining.retain(|task, _| stopping.contains(task));
         self.withdrawn.retain(|task| stopping.contains(task));
         let before = self.withdrawn.len();
@@ -271,12 +268,12 @@ impl Dispatcher {
 
     /// Sends every session what it lacks; one that cannot take it ends.
     fn send(&mut self, tables: &Tables) {
-        let views = NodeViews::new(tables);
+        self.views.withdraw(&self.withdrawn);
+        let views = &self.views;
         let managers = managers(tables);
         let period = self.period();
-        let withdrawn = &self.withdrawn;
         self.connected.retain(|node_id, connected| {
-            let update = connected.session.advance(views.of(node_id, withdrawn));
+            let update = connected.session.advance(views.of(node_id));
             if update.is_none() && connected.managers == managers {
                 return !connected.stream.is_closed();
             }

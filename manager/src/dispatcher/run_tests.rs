@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use swarmnet_model::{
     Clock, DesiredState, EndpointSpec, Item, ItemKey, Node, NodeSpec, NodeState, NodeStatus,
     PortSpec, PublishMode, Role, Service, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec,
-    Task, TaskSpec, TaskStatus, Timestamp, Version,
+    Task, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
 };
 use tokio::time::timeout;
 
