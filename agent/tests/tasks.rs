@@ -184,6 +184,11 @@ impl Node {
         self.told.send_replace(Told { view, complete: true });
     }
 
+    /// As an agent that leaves the swarm: nothing is wanted any more, the gateway network neither.
+    fn leave(&self) {
+        self.told.send_replace(Told { view: Arc::default(), complete: true });
+    }
+
     fn status(&self, task: &AssignedTask) -> Option<TaskStatus> {
         self.reporter.status(&task.task.id)
     }
@@ -242,7 +247,7 @@ fn a_task_runs_survives_the_agent_and_leaves_nothing() {
         node.tell([&ending]);
         node.reaches(&web, TaskState::Shutdown).await;
         assert_eq!(docker(&host, "ps -aq --filter status=exited").await.lines().count(), 1);
-        node.tell([]);
+        node.leave();
         let idle = node.idle.clone();
         wait_for_state("nothing left", || *idle.borrow()).await;
         assert_eq!(docker(&host, "ps -aq").await, "");
@@ -308,7 +313,7 @@ fn every_failure_shows_in_the_engines_words() {
         let killed = node.reaches(&killed, TaskState::Failed).await.err.unwrap();
         assert_eq!(killed, "task: non-zero exit (137)");
 
-        node.tell([]);
+        node.leave();
         let idle = node.idle.clone();
         wait_for_state("nothing left", || *idle.borrow()).await;
         node.end().await;
