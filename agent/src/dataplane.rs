@@ -242,12 +242,18 @@ impl DataPlane {
         Ok(plane)
     }
 
-    /// Answers tasks that ask for names at these sockets, until [`Self::shutdown`].
+    /// Answers tasks that ask for names at these sockets, until [`Self::shutdown`]. Returns when it
+    /// has begun: a node that has been told nothing yet has no answers.
     ///
     /// # Errors
     /// A thread cannot be made, or a socket cannot be used.
-    pub fn serve_names(&self, sockets: dns::Sockets) -> std::io::Result<()> {
+    pub async fn serve_names(&self, sockets: dns::Sockets) -> std::io::Result<()> {
         let names = Arc::clone(&self.inner.names);
+        let mut fed = names.fed();
+        // Until then queries wait in the socket: an answer made of nothing would be wrong.
+        if fed.wait_for(|fed| *fed).await.is_err() {
+            return Ok(());
+        }
         let resolver = Resolver::start(sockets, names, Settings::new(RESOLV_CONF.into()))?;
         let stop = self.inner.stop.child_token();
         self.inner.tasks.spawn(async move {

@@ -29,7 +29,13 @@ pub(crate) struct DnsSockets {
 pub(crate) async fn serve(inherited: DnsSockets, plane: DataPlane, stop: CancellationToken) {
     let mut told = false;
     loop {
-        let started = inherited.complete().and_then(|sockets| plane.serve_names(sockets));
+        let started = match inherited.complete() {
+            Ok(sockets) => tokio::select! {
+                () = stop.cancelled() => return,
+                started = plane.serve_names(sockets) => started,
+            },
+            Err(error) => Err(error),
+        };
         let Err(error) = started else { return };
         if !std::mem::replace(&mut told, true) {
             tracing::error!(%error, "tasks cannot resolve names: no socket at {RESOLVER}:{PORT}; a DNS server of this host must not listen on all addresses");

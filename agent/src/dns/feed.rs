@@ -41,14 +41,18 @@ pub async fn run(
         };
         if told {
             let told = channels.told.borrow_and_update().clone();
+            let is_of_view = told.is_some();
             let (generation, view) = told.map(|t| (t.generation, t.view)).unwrap_or_default();
-            let (table, journal) = (Arc::clone(&table), Arc::clone(&journal));
+            let (names, journal) = (Arc::clone(&table), Arc::clone(&journal));
             let build = tokio::task::spawn_blocking(move || {
-                table.view_changed(&view, || journal.read());
+                names.view_changed(&view, || journal.read());
             });
             if build.await.is_err() {
                 tracing::error!("building the names was interrupted");
                 continue;
+            }
+            if is_of_view {
+                table.mark_fed();
             }
             named = generation;
         }

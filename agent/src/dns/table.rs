@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::{ArcSwap, Guard};
 use swarmnet_model::view::difference;
 use swarmnet_model::{ItemKey, NodeView};
+use tokio::sync::watch;
 
 use super::zone::{Names, Zone};
 use crate::plugin::journal::Journal;
@@ -14,6 +15,8 @@ use crate::plugin::journal::Journal;
 pub struct Table {
     zone: ArcSwap<Zone>,
     view: Mutex<Arc<NodeView>>,
+    /// True once a node's view has been told, be it the stored one.
+    fed: watch::Sender<bool>,
 }
 
 impl Table {
@@ -37,6 +40,16 @@ impl Table {
         let known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         let names = Arc::clone(self.zone.load().names());
         self.zone.store(Arc::new(Zone::with_names(names, &known, &journal())));
+    }
+
+    /// Says that the names are those of a view, not of a node that has been told nothing yet.
+    pub fn mark_fed(&self) {
+        self.fed.send_replace(true);
+    }
+
+    /// Returns whether the names are those of a view; before, no query has its right answer.
+    pub fn fed(&self) -> watch::Receiver<bool> {
+        self.fed.subscribe()
     }
 
     /// Returns the zone to answer from.
