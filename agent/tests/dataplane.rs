@@ -63,6 +63,7 @@ fn task(name: &str, last: u8) -> Task {
         desired_state: DesiredState::Running,
         status: TaskStatus::new(now, TaskState::Assigned, ""),
         attachments: vec![attachment(last)],
+        assigned_generic: Vec::new(),
     }
 }
 

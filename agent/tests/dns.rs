@@ -44,6 +44,7 @@ fn task(name: &str, nameservers: &[&str]) -> Task {
         desired_state: DesiredState::Running,
         status: TaskStatus::new(now, TaskState::Running, ""),
         attachments: Vec::new(),
+        assigned_generic: Vec::new(),
     }
 }
 

@@ -73,6 +73,7 @@ fn shell(slot: u8, script: &str) -> AssignedTask {
         document: Document::default(),
         desired_state: DesiredState::Running,
         status: TaskStatus::new(Timestamp::UNSET, TaskState::Assigned, "assigned"),
+        assigned_generic: Vec::new(),
         attachments: vec![Attachment {
             network_id: network_id(),
             address: format!("10.0.1.{slot}/24").parse().unwrap(),

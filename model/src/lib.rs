@@ -55,6 +55,7 @@ pub use error::{CallError, Code, Layer};
 pub use id::{ClusterId, IdSource, NetworkId, NodeId, ServiceId, TaskId};
 pub use network::{IpamConfig, Network, NetworkSpec, Subnet};
 pub use node::{Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Role};
+pub use resources::GenericResource;
 pub use secret_text::SecretText;
 pub use service::{Document, Service, ServiceMode, ServiceSpec};
 pub use state::{DesiredState, TaskState};

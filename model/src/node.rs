@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::id::NodeId;
+use crate::resources::GenericResource;
 use crate::version::Version;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -104,6 +105,9 @@ pub struct NodeDescription {
     pub engine_labels: BTreeMap<String, String>,
     /// (type, name): `("Volume", "local")`.
     pub plugins: Vec<(String, String)>,
+    /// `node-generic-resources` of the engine's configuration.
+    #[serde(default)]
+    pub generic: Vec<GenericResource>,
 }
 
 /// The node as a member of Raft. Which one leads is not stored: each manager asks its own Raft.

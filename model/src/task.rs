@@ -10,7 +10,7 @@ use crate::container::{ContainerSpec, LogDriver};
 use crate::endpoint::{Attachment, EndpointSpec, PublishedPort};
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::placement::Placement;
-use crate::resources::Resources;
+use crate::resources::{GenericResource, Resources};
 use crate::restart::RestartPolicy;
 use crate::service::Document;
 use crate::state::{DesiredState, TaskState};
@@ -60,6 +60,9 @@ pub struct Task {
     pub status: TaskStatus,
     /// Given by the allocator, in the order of `spec.networks`.
     pub attachments: Vec<Attachment>,
+    /// Given by the scheduler for `spec.resources.reserve_generic`.
+    #[serde(default)]
+    pub assigned_generic: Vec<GenericResource>,
 }
 
 /// How far the task is; from `Accepted` on written by the node's agent only.

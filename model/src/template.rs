@@ -115,6 +115,7 @@ mod tests {
             desired_state: DesiredState::Running,
             status: TaskStatus::new(Timestamp::UNSET, TaskState::New, "created"),
             attachments: Vec::new(),
+            assigned_generic: Vec::new(),
         }
     }
 

@@ -16,7 +16,7 @@ use bollard::models::{
 use swarmnet_model::container::{Healthcheck, LogDriver, Mount, MountKind};
 use swarmnet_model::defaults::STOP_GRACE_PERIOD;
 use swarmnet_model::template::{TemplateContext, TemplateError, expand};
-use swarmnet_model::{ContainerSpec, Task};
+use swarmnet_model::{ContainerSpec, GenericResource, Task};
 
 use super::events::{NODE_ID_LABEL, TASK_ID_LABEL};
 use crate::task::networks::{TaskNetwork, TaskNetworks};
@@ -74,9 +74,7 @@ pub fn container_request(
         user: spec.user.clone(),
         tty: Some(spec.tty),
         open_stdin: Some(spec.open_stdin),
-        env: filled(
-            spec.env.iter().map(|text| expanded("env", text, context)).collect::<Result<_, _>>()?,
-        ),
+        env: filled(env(context)?),
         entrypoint: filled(spec.command.clone()),
         cmd: filled(spec.args.clone()),
         working_dir: spec.dir.clone(),
@@ -91,6 +89,22 @@ pub fn container_request(
         ..Default::default()
     };
     Ok(ContainerRequest { name: task.container_name(), body, further: endpoints.collect() })
+}
+
+/// The user's own, then the generic resources that the task holds.
+fn env(context: &TemplateContext<'_>) -> Result<Vec<String>, ContainerError> {
+    let task = context.task;
+    let own = task.spec.container.env.iter().map(|text| expanded("env", text, context));
+    let mut held: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for resource in &task.assigned_generic {
+        let (kind, value) = match resource {
+            GenericResource::Discrete { kind, value } => (kind, value.to_string()),
+            GenericResource::Named { kind, value } => (kind, value.clone()),
+        };
+        held.entry(kind.to_uppercase()).or_default().push(value);
+    }
+    let held = held.into_iter().map(|(kind, values)| (kind, values.join(",")));
+    own.chain(held.map(|(kind, values)| Ok(format!("DOCKER_RESOURCE_{kind}={values}")))).collect()
 }
 
 /// Returns the time between stop signal and kill.

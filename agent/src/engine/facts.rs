@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bollard::models::SystemInfo;
-use swarmnet_model::NodeDescription;
+use bollard::models::{GenericResourcesInner, SystemInfo};
+use swarmnet_model::{GenericResource, NodeDescription};
 
 /// The engine's facts that managers use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct EngineFacts {
     pub labels: BTreeMap<String, String>,
     /// (type, name), sorted.
     pub plugins: Vec<(String, String)>,
+    /// Sorted.
+    pub generic: Vec<GenericResource>,
 }
 
 /// Picks the facts out of `GET /info`.
@@ -32,7 +34,24 @@ pub fn engine_facts(info: &SystemInfo) -> EngineFacts {
         memory_bytes: info.mem_total.unwrap_or_default(),
         labels: labels.collect(),
         plugins: plugins(info),
+        generic: generic(info),
     }
+}
+
+fn generic(info: &SystemInfo) -> Vec<GenericResource> {
+    let read = |resource: &GenericResourcesInner| {
+        let discrete = resource.discrete_resource_spec.clone();
+        let named = resource.named_resource_spec.clone();
+        let counted = discrete
+            .and_then(|of| Some(GenericResource::Discrete { kind: of.kind?, value: of.value? }));
+        counted.or_else(|| {
+            let of = named?;
+            Some(GenericResource::Named { kind: of.kind?, value: of.value? })
+        })
+    };
+    let mut all: Vec<_> = info.generic_resources.iter().flatten().filter_map(read).collect();
+    all.sort();
+    all
 }
 
 /// Our own network driver is what managers and users know as `overlay`.
@@ -74,6 +93,7 @@ pub fn describe(
         engine_version: facts.version.clone(),
         engine_labels: facts.labels.clone(),
         plugins: facts.plugins.clone(),
+        generic: facts.generic.clone(),
     }
 }
 
@@ -86,7 +106,11 @@ mod tests {
             "NCPU": 2, "MemTotal": 4096, "OSType": "linux", "Architecture": "x86_64",
             "ServerVersion": "20.10.24", "Labels": ["zone=a", "ssd"],
             "Plugins": {"Volume": ["local"], "Network": ["swarmnet", "bridge", "host"],
-                        "Authorization": null, "Log": ["json-file"]}
+                        "Authorization": null, "Log": ["json-file"]},
+            "GenericResources": [
+                {"NamedResourceSpec": {"Kind": "GPU", "Value": "uuid1"}},
+                {"DiscreteResourceSpec": {"Kind": "SSD", "Value": 3}}
+            ]
         }))
         .unwrap()
     }
@@ -127,6 +151,16 @@ mod tests {
                         "Volume",
                         "local",
                     ),
+                ],
+                generic: [
+                    Discrete {
+                        kind: "SSD",
+                        value: 3,
+                    },
+                    Named {
+                        kind: "GPU",
+                        value: "uuid1",
+                    },
                 ],
             }
         "#]]

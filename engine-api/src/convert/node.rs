@@ -8,6 +8,7 @@ use swarmnet_model::{Node, NodeSpec};
 
 use crate::control_plane::RaftView;
 use crate::convert::availability::{availability, role};
+use crate::convert::resources::render_generic;
 use crate::error::ApiError;
 use crate::json::wire;
 use crate::tls_info::TlsInfo;
@@ -83,10 +84,14 @@ fn description(description: Option<&NodeDescription>, tls: &TlsInfo) -> Value {
     if !known.engine_labels.is_empty() {
         engine["Labels"] = json!(known.engine_labels);
     }
+    let mut resources = json!({"NanoCPUs": known.nano_cpus, "MemoryBytes": known.memory_bytes});
+    if !known.generic.is_empty() {
+        resources["GenericResources"] = render_generic(&known.generic);
+    }
     json!({
         "Hostname": known.hostname,
         "Platform": {"Architecture": known.architecture, "OS": known.os},
-        "Resources": {"NanoCPUs": known.nano_cpus, "MemoryBytes": known.memory_bytes},
+        "Resources": resources,
         "Engine": engine,
         "TLSInfo": tls,
     })

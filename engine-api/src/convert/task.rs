@@ -6,6 +6,7 @@ use swarmnet_model::{Attachment, Service, Tables, Task, TaskStatus};
 
 use crate::convert::endpoint;
 use crate::convert::network::attached_network;
+use crate::convert::resources::render_generic;
 use crate::convert::service_document::task_view;
 
 /// Renders a task.
@@ -30,6 +31,9 @@ pub(crate) fn task(task: &Task, tables: &Tables) -> Value {
     if !task.attachments.is_empty() {
         let attachments = task.attachments.iter();
         value["NetworksAttachments"] = attachments.map(|of| attachment(of, tables)).collect();
+    }
+    if !task.assigned_generic.is_empty() {
+        value["GenericResources"] = render_generic(&task.assigned_generic);
     }
     value
 }

@@ -399,6 +399,7 @@ pub(crate) fn master() -> Node {
             engine_version: "20.10.24+dfsg1".to_owned(),
             engine_labels: BTreeMap::new(),
             plugins: plugins.map(|(kind, name)| (kind.to_owned(), name.to_owned())).to_vec(),
+            generic: Vec::new(),
         }),
         status: NodeStatus {
             state: NodeState::Ready,
@@ -459,5 +460,6 @@ fn task(id: &str, service: &ServiceId, spec: &ServiceSpec, slot: u64, version: V
         desired_state: DesiredState::Running,
         status: TaskStatus::new(now().plus(Duration::from_secs(1)), TaskState::Running, "started"),
         attachments: spec.task.networks.iter().map(attach).collect(),
+        assigned_generic: Vec::new(),
     }
 }

@@ -8,8 +8,8 @@ use swarmnet_model::limits::{NETWORKS_PER_TASK_MAX, PORTS_PER_SERVICE_MAX};
 use swarmnet_model::name::check_dns_name;
 use swarmnet_model::resources::Resources;
 use swarmnet_model::{
-    CallError, Code, Constraint, ContainerSpec, EndpointMode, EndpointSpec, Protocol, PublishMode,
-    ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
+    CallError, Code, Constraint, ContainerSpec, EndpointMode, EndpointSpec, GenericResource,
+    Protocol, PublishMode, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
 };
 
 use super::image::is_reference;
@@ -112,7 +112,24 @@ fn check_resources(resources: &Resources) -> Result<(), CallError> {
             return Err(CallError::invalid(message));
         }
     }
-    Ok(())
+    resources.reserve_generic.iter().try_for_each(check_generic)
+}
+
+/// Kinds become names of variables in the container (`DOCKER_RESOURCE_<KIND>`).
+fn check_generic(resource: &GenericResource) -> Result<(), CallError> {
+    let kind = resource.kind();
+    let fine = match resource {
+        GenericResource::Discrete { value, .. } => *value > 0,
+        GenericResource::Named { value, .. } => is_plain(value),
+    };
+    if fine && is_plain(kind) {
+        return Ok(());
+    }
+    Err(CallError::invalid(format!("invalid argument for resource {kind}")))
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c == '=' || c == '\0' || c.is_control())
 }
 
 /// Billionths as a number of cores, written as Go's `%g` does: `0.0005`, `1e-08`.

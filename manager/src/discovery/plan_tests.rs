@@ -129,6 +129,7 @@ impl World {
             desired_state: DesiredState::Running,
             status,
             attachments: attachments.into_iter().collect(),
+            assigned_generic: Vec::new(),
         };
         self.0.tasks.insert(task.id.clone(), Arc::new(task));
     }

@@ -104,6 +104,7 @@ fn running_task() -> Task {
         desired_state: DesiredState::Running,
         status: TaskStatus::new(Timestamp(0), TaskState::Running, "started"),
         attachments: Vec::new(),
+        assigned_generic: Vec::new(),
     }
 }
 

@@ -92,6 +92,7 @@ impl<'a> Pass<'a> {
             desired_state: desired,
             status: TaskStatus::new(self.now, TaskState::New, "created"),
             attachments: Vec::new(),
+            assigned_generic: Vec::new(),
         };
         self.plan.changes.push(Change::CreateTask(Box::new(task)));
     }

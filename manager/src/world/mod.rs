@@ -446,6 +446,7 @@ fn task_of(service: &Service, slot: u64) -> Task {
         desired_state: DesiredState::Running,
         status: TaskStatus::new(START, TaskState::New, ""),
         attachments: Vec::new(),
+        assigned_generic: Vec::new(),
     }
 }
 

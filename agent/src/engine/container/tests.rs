@@ -352,3 +352,25 @@ fn a_task_on_an_overlay_sees_our_resolv_conf_unless_the_user_mounts_one() {
     });
     assert_eq!(mounts(&task, &networks), [("/my/resolv.conf".to_owned(), Some(false))]);
 }
+
+#[test]
+fn generic_resources_of_a_task_are_told_to_its_processes() {
+    let mut task = fixture::task("web", 1);
+    task.spec.container.env = vec!["A=1".into()];
+    let gpu = |value: &str| GenericResource::Named { kind: "gpu".into(), value: value.into() };
+    task.assigned_generic =
+        vec![gpu("u1"), gpu("u2"), GenericResource::Discrete { kind: "SSD".into(), value: 3 }];
+    let node_id = NodeId::from_text("n1");
+    let context = TemplateContext {
+        task: &task,
+        node_id: &node_id,
+        node_hostname: "node01",
+        node_os: "linux",
+        node_architecture: "x86_64",
+    };
+    let request = container_request(&context, &TaskNetworks::default()).unwrap();
+    assert_eq!(
+        request.body.env.unwrap(),
+        ["A=1", "DOCKER_RESOURCE_GPU=u1,u2", "DOCKER_RESOURCE_SSD=3"]
+    );
+}

@@ -119,6 +119,7 @@ pub(super) fn task(id: &str, service: &str) -> Task {
         desired_state: DesiredState::Running,
         status: TaskStatus::new(Timestamp(1), TaskState::New, "created"),
         attachments: vec![],
+        assigned_generic: vec![],
     }
 }
 
