@@ -22,7 +22,7 @@ use crate::ingress::firewall;
 use crate::inputs::MTU_AT_FIRST;
 use crate::loader::{LoadError, Loader};
 use crate::netlink::NetlinkError;
-use crate::pass::{Parts, Passes};
+use crate::pass::{Feed, Parts, Passes};
 use crate::plugin::journal::{Journal, JournalFile};
 use crate::plugin::wire_up::Plugin;
 use crate::plugin::{networks, server};
@@ -218,8 +218,9 @@ impl DataPlane {
         let stop = &plane.inner.stop;
         let tasks = &plane.inner.tasks;
         tasks.spawn(server::run(config.plugin_listener, Arc::new(plugin), stop.child_token()));
-        let parts =
-            Parts { journal: Arc::clone(&journal), names: Arc::clone(&names), firewall, mtu };
+        let feed = Feed { told: told_by.clone(), wired: wired_to };
+        let (journal_of, names_of) = (Arc::clone(&journal), Arc::clone(&names));
+        let parts = Parts { feed, journal: journal_of, names: names_of, firewall, mtu };
         let load = Passes::start(&directory, places, parts).await;
         let passes = match load {
             Ok(passes) => passes,
@@ -234,7 +235,7 @@ impl DataPlane {
         tasks.spawn(probe::run(ordered, sources, stop.child_token()));
         let fed = feed::Channels { told: told_by.clone(), wired, applied: applied_to };
         tasks.spawn(feed::run(names, Arc::clone(&plane.inner.journal), fed, stop.child_token()));
-        let channels = Channels { told: told_by, commands: commanded, applied: wired_to };
+        let channels = Channels { told: told_by, commands: commanded };
         tasks.spawn(reconcile::run(passes, channels, stop.child_token()));
         tasks.spawn(firewall::run(firewall_of, stop.child_token()));
         tasks.spawn(conntrack::run(flows, stop.child_token()));

@@ -17,7 +17,7 @@ use crate::dns::Table;
 use crate::ingress::claim::claim;
 use crate::ingress::placeholder::Placeholders;
 use crate::inputs::{Inputs, assigned};
-use crate::kernel::{ApplyError, Kernel};
+use crate::kernel::ApplyError;
 use crate::loader::Loader;
 use crate::netlink::link::VethEnd;
 use crate::netlink::nft_rules::TableSpec;
@@ -31,7 +31,7 @@ use crate::teardown;
 use crate::underlay::Underlay;
 
 /// Rounds of one pass: devices, then what needs their indexes, then a look that finds nothing.
-const ROUNDS_MAX: u32 = 5;
+pub(crate) const ROUNDS_MAX: u32 = 5;
 
 /// Different failures remembered as logged; some name a moment and never come again.
 const REPORTED_MAX: usize = 256;
@@ -46,8 +46,16 @@ pub struct Outcome {
     pub waits_for_sandbox: bool,
 }
 
+/// The view as it is at the moment, and who waits for the kernel to hold it.
+pub(crate) struct Feed {
+    pub(crate) told: watch::Receiver<Option<Told>>,
+    /// Generation that the kernel holds; never goes back.
+    pub(crate) wired: watch::Sender<u64>,
+}
+
 /// What a pass shares with others.
 pub(crate) struct Parts {
+    pub(crate) feed: Feed,
     pub(crate) journal: Arc<JournalFile>,
     pub(crate) names: Arc<Table>,
     pub(crate) firewall: watch::Sender<Option<TableSpec>>,
@@ -56,6 +64,7 @@ pub(crate) struct Parts {
 
 /// Everything a pass needs; one owner, the reconcile loop.
 pub struct Passes {
+    pub(crate) feed: Feed,
     pub(crate) netlink: Arc<Netlink>,
     pub(crate) loader: Loader,
     /// `None` outside a swarm.
@@ -95,7 +104,7 @@ impl Passes {
         places: Places,
         parts: Parts,
     ) -> Result<Self, DataPlaneError> {
-        let Parts { journal, names, firewall, mtu } = parts;
+        let Parts { feed, journal, names, firewall, mtu } = parts;
         let netlink = Arc::new(Netlink::open()?);
         let host_cookie = netns::own_cookie().map_err(DataPlaneError::Cookie)?;
         let numbers = NumbersFile::open(directory, &journal.read().boot_id);
@@ -115,6 +124,7 @@ impl Passes {
             tracing::warn!("no cgroup2 found: services are balanced per packet only");
         }
         Ok(Self {
+            feed,
             netlink,
             maps: watch::Sender::new(Some(plane.maps())),
             loader: places.loader,
@@ -149,18 +159,19 @@ impl Passes {
         Arc::clone(&self.backends_left)
     }
 
-    /// Brings the kernel to what was told, and looks at the host for what others have changed.
-    pub async fn pass(&mut self, told: &Told) -> Outcome {
+    /// Brings the kernel to what was told, and looks at the host for what others have changed. Views
+    /// that come meanwhile take the place of what was told.
+    pub async fn pass(&mut self, told: &mut Told) -> Outcome {
         self.memory.begin();
         self.run(told, true).await
     }
 
     /// Brings the kernel to a newer view; the host is not looked at for a change of its services.
-    pub async fn follow(&mut self, told: &Told) -> Outcome {
+    pub async fn follow(&mut self, told: &mut Told) -> Outcome {
         if self.memory.has_looked() { self.run(told, false).await } else { self.pass(told).await }
     }
 
-    async fn run(&mut self, told: &Told, look: bool) -> Outcome {
+    async fn run(&mut self, told: &mut Told, look: bool) -> Outcome {
         let look = self.read_cookies().await || look;
         let mut outcome = Outcome::default();
         for _ in 0..ROUNDS_MAX {
@@ -173,6 +184,7 @@ impl Passes {
                 }
             };
             if outcome.settled {
+                self.tell_wired(told);
                 break;
             }
         }
@@ -180,6 +192,14 @@ impl Passes {
         self.write_conflicts();
         outcome.waits_for_sandbox = self.awaits_sandboxes();
         outcome
+    }
+
+    pub(crate) fn tell_wired(&self, told: &Told) {
+        self.feed.wired.send_if_modified(|wired| {
+            let newer = *wired < told.generation;
+            *wired = (*wired).max(told.generation);
+            newer
+        });
     }
 
     /// True while an endpoint is joined whose sandbox has not been seen, and is still not there.
@@ -281,19 +301,19 @@ impl Passes {
     /// `CallError`; then nothing of the endpoint is left.
     pub async fn join(
         &mut self,
-        told: Option<&Told>,
+        told: &mut Option<Told>,
         id: &str,
         sandbox: PathBuf,
     ) -> Result<(), CallError> {
-        let told = told.ok_or(CallError::NoSwarm)?;
-        self.claim_ports(told, id).await?;
+        let view = told.as_mut().ok_or(CallError::NoSwarm)?;
+        self.claim_ports(view, id).await?;
         let wired = self.journal.update(|journal| journal.join(id, sandbox))?;
         self.names.journal_changed(|| self.journal.read());
         let unknown = || CallError::UnknownEndpoint { endpoint: id.to_owned() };
         let endpoint = wired.ok_or_else(unknown)?;
-        let result = self.wire(told, id, &endpoint).await;
+        let result = self.wire(view, id, &endpoint).await;
         if result.is_err() {
-            self.leave(id).await;
+            self.leave(told, id).await;
         }
         result
     }
@@ -309,14 +329,18 @@ impl Passes {
         }
     }
 
-    async fn wire(&mut self, told: &Told, id: &str, endpoint: &Endpoint) -> Result<(), CallError> {
+    async fn wire(
+        &mut self,
+        told: &mut Told,
+        id: &str,
+        endpoint: &Endpoint,
+    ) -> Result<(), CallError> {
         let wiring = |reason| CallError::Wiring { reason };
-        self.ensure_pair(id, endpoint).await.map_err(|error| wiring(chain(&error)))?;
+        let pair = ensure_pair(Arc::clone(&self.netlink), id, endpoint);
+        self.beside(told, pair).await.map_err(|error| wiring(chain(&error)))?;
         let outcome = self.pass(told).await;
         let (host, _) = device_names(id, endpoint);
-        let plane = self.loaded().await.map_err(wiring)?;
-        let kernel = Kernel::read(&self.netlink, &plane).await;
-        let kernel = kernel.map_err(|error| wiring(chain(&error)))?;
+        let kernel = self.read_host(told).await.map_err(wiring)?;
         let inputs = self.inputs(told, &kernel);
         let wanted = crate::sandbox::desired::desired(&inputs);
         let there = crate::sandbox::observe::observe(&kernel);
@@ -330,24 +354,8 @@ impl Passes {
         if right { Ok(()) } else { Err(wiring(reason)) }
     }
 
-    /// A pair of an earlier, unfinished Join is used again if both ends are still here.
-    async fn ensure_pair(&self, id: &str, endpoint: &Endpoint) -> Result<(), ApplyError> {
-        let (host, peer) = device_names(id, endpoint);
-        let links = self.netlink.links().await?;
-        match (links.get(&host), links.get(&peer)) {
-            (Some(_), Some(far)) if far.mac == endpoint.mac && far.mtu == endpoint.mtu => {
-                return Ok(());
-            }
-            (Some(half), _) | (None, Some(half)) => self.netlink.delete_link(half.index).await?,
-            (None, None) => {}
-        }
-        let host = VethEnd { name: host, mac: swarmnet_ebpf::abi::VMAC };
-        let peer = VethEnd { name: peer, mac: endpoint.mac };
-        Ok(self.netlink.add_veth(&host, &peer, endpoint.mtu).await?)
-    }
-
     /// Takes an endpoint's device away; failures are left to the next pass, which finds a stray.
-    pub async fn leave(&mut self, id: &str) {
+    pub async fn leave(&mut self, told: &mut Option<Told>, id: &str) {
         let left = self.journal.update(|journal| {
             let endpoint = journal.endpoints.get_mut(id)?;
             endpoint.sandbox = None;
@@ -367,7 +375,13 @@ impl Passes {
         };
         self.names.journal_changed(|| self.journal.read());
         let (host, _) = device_names(id, &endpoint);
-        if let Err(error) = teardown::remove_link(&self.netlink, self.plane.as_ref(), &host).await {
+        let (netlink, plane) = (Arc::clone(&self.netlink), self.plane.clone());
+        let removal = teardown::remove_link(&netlink, plane.as_ref(), &host);
+        let removed = match told {
+            Some(told) => self.beside(told, removal).await,
+            None => removal.await,
+        };
+        if let Err(error) = removed {
             tracing::warn!(device = %host, error = %chain(&error), "removing a device");
         }
     }
@@ -390,6 +404,26 @@ impl Passes {
         self.numbers.clear();
         failures.into_iter().next().map_or(Ok(()), Err)
     }
+}
+
+/// A pair of an earlier, unfinished Join is used again if both ends are still here.
+async fn ensure_pair(
+    netlink: Arc<Netlink>,
+    id: &str,
+    endpoint: &Endpoint,
+) -> Result<(), ApplyError> {
+    let (host, peer) = device_names(id, endpoint);
+    let links = netlink.links().await?;
+    match (links.get(&host), links.get(&peer)) {
+        (Some(_), Some(far)) if far.mac == endpoint.mac && far.mtu == endpoint.mtu => {
+            return Ok(());
+        }
+        (Some(half), _) | (None, Some(half)) => netlink.delete_link(half.index).await?,
+        (None, None) => {}
+    }
+    let host = VethEnd { name: host, mac: swarmnet_ebpf::abi::VMAC };
+    let peer = VethEnd { name: peer, mac: endpoint.mac };
+    Ok(netlink.add_veth(&host, &peer, endpoint.mtu).await?)
 }
 
 /// Returns an error with its causes, as one line.

@@ -53,7 +53,6 @@ pub enum Command {
 pub struct Channels {
     pub told: watch::Receiver<Option<Told>>,
     pub commands: mpsc::Receiver<Command>,
-    pub applied: watch::Sender<u64>,
 }
 
 /// Runs until told to stop; the kernel's state stays as it is.
@@ -68,12 +67,12 @@ pub async fn run(mut passes: Passes, mut channels: Channels, stop: CancellationT
             changed = channels.told.changed() => Woken::Told(changed.is_ok()),
             () = tokio::time::sleep(pause) => Woken::Timer,
         };
-        let told = channels.told.borrow_and_update().clone();
+        let mut told = channels.told.borrow_and_update().clone();
         let follows = matches!(woken, Woken::Told(_));
         match woken {
             Woken::Command(None) | Woken::Told(false) => return,
             Woken::Command(Some(command)) => {
-                handle(&mut passes, told.as_ref(), command).await;
+                handle(&mut passes, &mut told, command).await;
             }
             Woken::Timer if passes.awaits_sandboxes() && last_pass.elapsed() < LOOK_EVERY => {
                 pause = (pause * 5 / 4).min(SANDBOX_POLL_MAX);
@@ -81,20 +80,14 @@ pub async fn run(mut passes: Passes, mut channels: Channels, stop: CancellationT
             }
             Woken::Told(true) | Woken::Timer => {}
         }
-        let Some(told) = told else {
+        let Some(mut told) = told else {
             pause = LOOK_EVERY;
             continue;
         };
-        let outcome = if follows { passes.follow(&told).await } else { passes.pass(&told).await };
+        let outcome =
+            if follows { passes.follow(&mut told).await } else { passes.pass(&mut told).await };
         last_pass = Instant::now();
         pause = next_pause(&outcome, &mut retry);
-        if outcome.settled {
-            channels.applied.send_if_modified(|applied| {
-                let changed = *applied != told.generation;
-                *applied = told.generation;
-                changed
-            });
-        }
     }
 }
 
@@ -104,14 +97,14 @@ enum Woken {
     Timer,
 }
 
-async fn handle(passes: &mut Passes, told: Option<&Told>, command: Command) {
+async fn handle(passes: &mut Passes, told: &mut Option<Told>, command: Command) {
     // A caller that has given up does not wait for the answer; the work is done all the same.
     match command {
         Command::Join { endpoint, sandbox, reply } => {
             let _ = reply.send(passes.join(told, &endpoint, sandbox).await);
         }
         Command::Leave { endpoint, reply } => {
-            passes.leave(&endpoint).await;
+            passes.leave(told, &endpoint).await;
             let _ = reply.send(());
         }
         Command::Pending { reply } => {

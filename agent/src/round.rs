@@ -4,13 +4,14 @@
 //! the host is not looked at for it, and of the large maps only its own entries are read. What
 //! others change behind our back is found when everything is read back.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::inputs::Inputs;
 use crate::kernel::{ApplyError, Kernel};
 use crate::numbers::Wanted;
-use crate::pass::{Passes, chain};
+use crate::pass::{Passes, ROUNDS_MAX, chain};
 use crate::plans::{Action, Plans, Task};
 use crate::reconcile::{LOOK_EVERY, Told};
 use crate::scope::{Change, Partial, Settled};
@@ -31,14 +32,14 @@ pub(crate) struct Memory {
     seen: Option<(Arc<Kernel>, Instant)>,
     /// When everything is read back again.
     read_back_at: Option<Instant>,
+    /// True if it is time: the next reading of the host is for everything.
+    everything: bool,
 }
 
 impl Memory {
     /// Before a pass that looks at the host: is it time for everything?
     pub(crate) fn begin(&mut self) {
-        if self.read_back_at.is_none_or(|at| at <= Instant::now()) {
-            self.settled = None;
-        }
+        self.everything |= self.read_back_at.is_none_or(|at| at <= Instant::now());
     }
 
     /// True if the host was looked at recently.
@@ -72,28 +73,54 @@ impl Passes {
     /// the host even if the view asks for nothing there.
     pub(crate) async fn round(
         &mut self,
-        told: &Told,
+        told: &mut Told,
         look: bool,
     ) -> Result<Option<String>, String> {
-        let outcome = self.try_round(told, look).await;
+        let began = Instant::now();
+        let without_host = if look { None } else { self.round_without_host(told) };
+        let (kernel, round) = match without_host {
+            Some(found) => found,
+            None => match self.round_with_host(told).await {
+                Ok(found) => found,
+                Err(error) => {
+                    self.memory.settled = None;
+                    return Err(error);
+                }
+            },
+        };
+        self.carry_out(told, &kernel, round, began).await
+    }
+
+    async fn carry_out(
+        &mut self,
+        told: &Told,
+        kernel: &Kernel,
+        round: Round,
+        began: Instant,
+    ) -> Result<Option<String>, String> {
+        let outcome = self.try_to_carry_out(told, kernel, round, began).await;
         if outcome.is_err() {
             self.memory.settled = None;
         }
         outcome
     }
 
-    async fn try_round(&mut self, told: &Told, look: bool) -> Result<Option<String>, String> {
-        let began = Instant::now();
-        let (kernel, mut round) = self.begin_round(told, look).await?;
+    async fn try_to_carry_out(
+        &mut self,
+        told: &Told,
+        kernel: &Kernel,
+        mut round: Round,
+        began: Instant,
+    ) -> Result<Option<String>, String> {
         let wanted = round.wanted();
-        self.numbers.assign(&kernel, &wanted).map_err(|e| chain(&e))?;
+        self.numbers.assign(kernel, &wanted).map_err(|e| chain(&e))?;
         self.give_numbers(&mut round);
         let task = Task {
             inputs: &round.inputs,
             part: round.part.as_ref().map(|(part, _)| part),
             host: round.host,
         };
-        let plans = Plans::make(task, &kernel, &self.placeholders).map_err(|e| chain(&e))?;
+        let plans = Plans::make(task, kernel, &self.placeholders).map_err(|e| chain(&e))?;
         if round.part.is_none() {
             self.memory.was_read_back(began.elapsed());
         }
@@ -107,7 +134,7 @@ impl Passes {
         }
         let plans = if told.complete { plans } else { plans.without_removals() };
         if !plans.is_empty() {
-            self.apply(&kernel, &plans, round.part.is_none()).await?;
+            self.apply(kernel, &plans, round.part.is_none()).await?;
         }
         let rest = plans.first_unsettled().map(|action| format!("still to do: {action}"));
         if told.complete {
@@ -116,39 +143,82 @@ impl Passes {
         Ok(rest)
     }
 
-    /// Reads the host, unless the view changes nothing there, and finds what the round is about.
-    async fn begin_round(
-        &mut self,
-        told: &Told,
-        look: bool,
-    ) -> Result<(Arc<Kernel>, Round), String> {
-        let plane = self.loaded().await?;
-        let change = self.memory.settled.as_ref().map(|settled| settled.change(&told.view));
-        let seen = self.memory.seen.as_ref().filter(|_| !look);
-        if let (Some(settled), Some(change), Some((kernel, _))) =
-            (&self.memory.settled, &change, seen)
-            && !change.host
-        {
-            let kernel = Arc::clone(kernel);
-            let inputs = self.inputs(told, &kernel);
-            if settled.has_same_endpoints(&inputs)
-                && let Some(part) = settled.partial(&inputs, change)
-            {
-                let part = Some((part, change.clone()));
-                return Ok((kernel, Round { inputs, part, host: false }));
-            }
+    /// Returns what the round is about if the view changes nothing of the host: it is as it was seen.
+    fn round_without_host(&self, told: &Told) -> Option<(Arc<Kernel>, Round)> {
+        let settled = self.memory.settled.as_ref()?;
+        let change = settled.change(&told.view);
+        let (kernel, _) = self.memory.seen.as_ref().filter(|_| !change.host)?;
+        let inputs = self.inputs(told, kernel);
+        let part = Some(&inputs)
+            .filter(|inputs| settled.has_same_endpoints(inputs))
+            .and_then(|inputs| settled.partial(inputs, &change))?;
+        let round = Round { inputs, part: Some((part, change)), host: false };
+        Some((Arc::clone(kernel), round))
+    }
+
+    /// Reads the host and finds what the round is about.
+    async fn round_with_host(&mut self, told: &mut Told) -> Result<(Arc<Kernel>, Round), String> {
+        let kernel = Arc::new(self.read_host(told).await?);
+        if let Some(newest) = self.newer_than(told) {
+            *told = newest;
         }
-        let kernel = Kernel::read(&self.netlink, &plane).await.map_err(|e| chain(&e))?;
-        let kernel = Arc::new(kernel);
         self.memory.seen = Some((Arc::clone(&kernel), Instant::now()));
         let mut inputs = self.inputs(told, &kernel);
         self.underlay.follow(&self.netlink, &inputs).await;
         inputs.ways.clone_from(self.underlay.ways());
-        let settled = self.memory.settled.as_ref().zip(change);
-        let part = settled.and_then(|(settled, change)| {
+        let everything = std::mem::take(&mut self.memory.everything);
+        let settled = self.memory.settled.as_ref().filter(|_| !everything);
+        let part = settled.and_then(|settled| {
+            let change = settled.change(&told.view);
             settled.partial(&inputs, &change).map(|part| (part, change))
         });
         Ok((kernel, Round { inputs, part, host: true }))
+    }
+
+    pub(crate) async fn read_host(&mut self, told: &mut Told) -> Result<Kernel, String> {
+        let (netlink, plane) = (Arc::clone(&self.netlink), self.loaded().await?);
+        let reading = async move { Kernel::read(&netlink, &plane).await };
+        self.beside(told, reading).await.map_err(|error| chain(&error))
+    }
+
+    /// Waits for work at the host, and follows meanwhile the views that need none: while containers
+    /// come and go, every call about devices waits for the kernel's one lock, half a second at times.
+    pub(crate) async fn beside<T>(
+        &mut self,
+        told: &mut Told,
+        work: impl Future<Output = T> + Send,
+    ) -> T {
+        let mut newer = self.feed.told.clone();
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Ok(()) = newer.changed() => {
+                    newer.mark_unchanged();
+                    self.follow_meanwhile(told).await;
+                }
+            }
+        }
+    }
+
+    async fn follow_meanwhile(&mut self, told: &mut Told) {
+        let Some(newest) = self.newer_than(told) else { return };
+        for _ in 0..ROUNDS_MAX {
+            let Some((kernel, round)) = self.round_without_host(&newest) else { return };
+            *told = newest.clone();
+            match self.carry_out(told, &kernel, round, Instant::now()).await {
+                Ok(None) => return self.tell_wired(told),
+                Ok(Some(_)) => {}
+                // The pass that this is beside plans for everything then, and says what fails.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn newer_than(&self, told: &Told) -> Option<Told> {
+        let newest = self.feed.told.borrow().clone();
+        newest.filter(|newest| newest.generation > told.generation)
     }
 
     fn give_numbers(&self, round: &mut Round) {

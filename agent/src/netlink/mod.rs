@@ -21,11 +21,12 @@ pub mod sock_diag;
 pub mod sysctl;
 
 use std::future::Future;
-use std::sync::Mutex;
+use std::io;
 use std::time::Duration;
 
 use rtnetlink::Handle;
-use tokio::task::JoinSet;
+use tokio::runtime;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Longest wait for the kernel; a healthy one answers within milliseconds.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,7 +35,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum NetlinkError {
     #[error("opening a netlink socket")]
-    Socket(#[source] std::io::Error),
+    Socket(#[source] io::Error),
     #[error("{what}")]
     Refused {
         what: String,
@@ -51,20 +52,39 @@ pub enum NetlinkError {
 #[derive(Debug)]
 pub struct Netlink {
     handle: Handle,
-    /// Dropped with us; ends the connection's task.
-    _connection: Mutex<JoinSet<()>>,
+    /// Ends the connection's thread.
+    _end: DropGuard,
 }
 
 impl Netlink {
-    /// Opens a connection; must be called inside a tokio runtime.
+    /// Opens a connection.
+    ///
+    /// It has a thread of its own: a request waits inside the kernel for the one lock of all devices,
+    /// which is held for tenths of a second while namespaces come and go.
     ///
     /// # Errors
-    /// `Socket` if the kernel refuses one.
+    /// `Socket` if the kernel refuses one, or a thread.
     pub fn open() -> Result<Self, NetlinkError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(NetlinkError::Socket)?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(connection);
-        Ok(Self { handle, _connection: Mutex::new(tasks) })
+        Self::try_open().map_err(NetlinkError::Socket)
+    }
+
+    fn try_open() -> io::Result<Self> {
+        let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+        let (connection, handle, _) = {
+            let _inside = runtime.enter();
+            rtnetlink::new_connection()?
+        };
+        let end = CancellationToken::new();
+        let ended = end.clone();
+        std::thread::Builder::new().name("netlink".to_owned()).spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = connection => {}
+                    () = ended.cancelled() => {}
+                }
+            });
+        })?;
+        Ok(Self { handle, _end: end.drop_guard() })
     }
 
     async fn call<T>(
