@@ -49,9 +49,9 @@ pub(crate) fn every_answer_is_right(lab: &Lab) {
     wait_for("services that have converged", || converged(lab));
     HOSTS.iter().for_each(|host| holds_the_truth(lab, host));
     let mut records = Records::default();
-    for (probe, file) in watchers {
+    for (host, probe, file) in watchers {
         probe.end();
-        records.read(&std::fs::read_to_string(&file).unwrap());
+        records.read(host, &std::fs::read_to_string(&file).unwrap());
     }
     let [looks, answers, calls] = records.counts();
     let answered = records.answered_calls();
@@ -59,7 +59,8 @@ pub(crate) fn every_answer_is_right(lab: &Lab) {
         "{steps} changes, {looks} looks, {answers} answers, {calls} calls, {answered} answered"
     );
     assert!(steps > 20 && answered > 100, "hardly anything happened");
-    let wrong = records.wrong();
+    let (wrong, latest) = records.wrong();
+    println!("the latest change was seen {} ms after it was made, or before", latest / 1_000);
     wrong.iter().take(SHOWN).for_each(|line| println!("{line}"));
     assert!(wrong.is_empty(), "{} wrong answers", wrong.len());
     lab.remove_all_services();
@@ -68,14 +69,14 @@ pub(crate) fn every_answer_is_right(lab: &Lab) {
     }
 }
 
-fn start_watchers(lab: &Lab, files: &std::path::Path) -> Vec<(Probe, PathBuf)> {
+fn start_watchers(lab: &Lab, files: &std::path::Path) -> Vec<(&'static str, Probe, PathBuf)> {
     let mut watchers = Vec::new();
     let mut start = |kind: &str, host: &'static str, place: &Place<'_>, names: &[&str]| {
         let file = files.join(format!("{kind}-{host}"));
         let words = [&["probe", kind, file.to_str().unwrap()], names].concat();
         let mut probe = place.probe(&words[1..]);
         probe.go();
-        watchers.push((probe, file));
+        watchers.push((host, probe, file));
     };
     start("truth", "master", &Place::host(lab, "master"), &[]);
     for host in HOSTS {
