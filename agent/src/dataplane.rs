@@ -28,6 +28,7 @@ use crate::plugin::wire_up::Plugin;
 use crate::plugin::{networks, server};
 use crate::probe::{self, Order, Sources};
 use crate::reconcile::{self, Channels, Command, Told};
+use crate::sandbox::tracking;
 use crate::task::networks::{PrepareError, STORED_GENERATION, TaskNetworks, Wiring};
 use crate::task::resolv_files::ResolvFiles;
 
@@ -199,6 +200,7 @@ impl DataPlane {
         let names = Arc::new(Table::default());
         let (mtu, mtu_of) = watch::channel(MTU_AT_FIRST);
         let (firewall, firewall_of) = watch::channel(None);
+        let (sandboxes, sandboxes_of) = watch::channel(BTreeSet::new());
         let inner = Inner {
             told,
             commands: commands.clone(),
@@ -220,7 +222,7 @@ impl DataPlane {
         tasks.spawn(server::run(config.plugin_listener, Arc::new(plugin), stop.child_token()));
         let feed = Feed { told: told_by.clone(), wired: wired_to };
         let (journal_of, names_of) = (Arc::clone(&journal), Arc::clone(&names));
-        let parts = Parts { feed, journal: journal_of, names: names_of, firewall, mtu };
+        let parts = Parts { feed, journal: journal_of, names: names_of, firewall, mtu, sandboxes };
         let load = Passes::start(&directory, places, parts).await;
         let passes = match load {
             Ok(passes) => passes,
@@ -238,6 +240,7 @@ impl DataPlane {
         let channels = Channels { told: told_by, commands: commanded };
         tasks.spawn(reconcile::run(passes, channels, stop.child_token()));
         tasks.spawn(firewall::run(firewall_of, stop.child_token()));
+        tasks.spawn(tracking::run(sandboxes_of, stop.child_token()));
         tasks.spawn(conntrack::run(flows, stop.child_token()));
         tasks.spawn(sockets::run(sockets, stop.child_token()));
         Ok(plane)

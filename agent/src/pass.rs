@@ -60,6 +60,7 @@ pub(crate) struct Parts {
     pub(crate) names: Arc<Table>,
     pub(crate) firewall: watch::Sender<Option<TableSpec>>,
     pub(crate) mtu: watch::Sender<u32>,
+    pub(crate) sandboxes: watch::Sender<BTreeSet<PathBuf>>,
 }
 
 /// Everything a pass needs; one owner, the reconcile loop.
@@ -83,6 +84,8 @@ pub struct Passes {
     pub(crate) host_cookie: u64,
     /// Known cookies by sandbox path.
     pub(crate) cookies: BTreeMap<PathBuf, u64>,
+    /// Those that are there, for what has to be done inside.
+    pub(crate) sandboxes: watch::Sender<BTreeSet<PathBuf>>,
     pub(crate) firewall: watch::Sender<Option<TableSpec>>,
     pub(crate) underlay: Underlay,
     pub(crate) mtu: watch::Sender<u32>,
@@ -104,7 +107,7 @@ impl Passes {
         places: Places,
         parts: Parts,
     ) -> Result<Self, DataPlaneError> {
-        let Parts { feed, journal, names, firewall, mtu } = parts;
+        let Parts { feed, journal, names, firewall, mtu, sandboxes } = parts;
         let netlink = Arc::new(Netlink::open()?);
         let host_cookie = netns::own_cookie().map_err(DataPlaneError::Cookie)?;
         let numbers = NumbersFile::open(directory, &journal.read().boot_id);
@@ -141,6 +144,7 @@ impl Passes {
             cgroup,
             host_cookie,
             cookies: BTreeMap::new(),
+            sandboxes,
             firewall,
             underlay: Underlay::default(),
             mtu,
@@ -292,6 +296,9 @@ impl Passes {
                 changed = true;
             }
         }
+        if changed {
+            self.sandboxes.send_replace(self.cookies.keys().cloned().collect());
+        }
         changed
     }
 
@@ -394,6 +401,7 @@ impl Passes {
         self.placeholders = Placeholders::default();
         self.firewall.send_replace(None);
         self.cookies.clear();
+        self.sandboxes.send_replace(BTreeSet::new());
         self.writer = Writer::new(self.cgroup.clone());
         self.memory = Memory::default();
         self.maps.send_replace(None);

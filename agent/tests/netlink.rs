@@ -5,9 +5,11 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
 
 use support::{on_a_new_host, run, try_run};
+use swarmnet_agent::netlink::engine_resolver::untrack;
 use swarmnet_agent::netlink::link::{LinkKind, VethEnd};
 use swarmnet_agent::netlink::neighbor::Neighbor;
 use swarmnet_agent::netlink::nft_rules::TableSpec;
@@ -159,6 +161,70 @@ fn the_engines_chain_gets_two_accepts_and_only_if_it_exists() {
     });
 }
 
+/// What the engine writes into a sandbox, one by one; the resolver is at ports 5353 and 5354.
+const ENGINE_RULES: [&str; 8] = [
+    "-N DOCKER_OUTPUT",
+    "-I OUTPUT -d 127.0.0.11 -j DOCKER_OUTPUT",
+    "-N DOCKER_POSTROUTING",
+    "-I POSTROUTING -d 127.0.0.11 -j DOCKER_POSTROUTING",
+    "-I DOCKER_OUTPUT -d 127.0.0.11 -p udp --dport 53 -j DNAT --to-destination 127.0.0.11:5353",
+    "-I DOCKER_POSTROUTING -s 127.0.0.11 -p udp --sport 5353 -j SNAT --to-source :53",
+    "-I DOCKER_OUTPUT -d 127.0.0.11 -p tcp --dport 53 -j DNAT --to-destination 127.0.0.11:5354",
+    "-I DOCKER_POSTROUTING -s 127.0.0.11 -p tcp --sport 5354 -j SNAT --to-source :53",
+];
+
+fn nat(rule: &str) {
+    let words: Vec<_> = ["-t", "nat"].into_iter().chain(rule.split(' ')).collect();
+    run("iptables", &words);
+}
+
+/// Asks the engine's resolver for an answer of its port, by datagram and by connection.
+fn ask_engine() {
+    let server = UdpSocket::bind("127.0.0.11:5353").unwrap();
+    let listener = TcpListener::bind("127.0.0.11:5354").unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut buffer = [0; 8];
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(support::DEADLINE)).unwrap();
+    }
+    client.send_to(b"name", "127.0.0.11:53").unwrap();
+    let (length, from) = server.recv_from(&mut buffer).unwrap();
+    server.send_to(&buffer[..length], from).unwrap();
+    let (length, from) = client.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..length], from.to_string().as_str()), (&b"name"[..], "127.0.0.11:53"));
+    let stream = TcpStream::connect("127.0.0.11:53").unwrap();
+    assert_eq!(listener.accept().unwrap().1, stream.local_addr().unwrap());
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn the_engines_resolver_is_reached_without_tracking_of_connections() {
+    on_a_new_host(|_host| async {
+        run("touch", &["/run/netns/here"]);
+        run("mount", &["--bind", "/proc/self/ns/net", "/run/netns/here"]);
+        let here = Path::new("/run/netns/here");
+        assert!(!untrack(here).await.unwrap(), "nothing to do");
+        for (number, rule) in ENGINE_RULES.iter().enumerate() {
+            assert!(!untrack(here).await.unwrap(), "{number} of its rules are there");
+            nat(rule);
+        }
+        ask_engine();
+        assert!(untrack(here).await.unwrap());
+        assert!(!untrack(here).await.unwrap(), "a second look finds nothing");
+        ask_engine();
+        let rules = run("nft", &["list", "ruleset"]);
+        assert!(!rules.contains("nat hook"), "nothing that tracks: {rules}");
+        // The engine has been restarted, and the task has rules of its own.
+        nat("-A OUTPUT -d 192.0.2.1 -j DNAT --to-destination 192.0.2.2");
+        ENGINE_RULES.iter().for_each(|rule| nat(rule));
+        ask_engine();
+        assert!(untrack(here).await.unwrap());
+        ask_engine();
+        let rules = run("iptables", &["-t", "nat", "-S"]);
+        assert!(rules.contains("192.0.2.2") && !rules.contains("DOCKER"), "{rules}");
+    });
+}
+
 #[test]
 #[ignore = "needs root; run by make test"]
 fn kernel_settings_belong_to_the_namespace() {
@@ -177,7 +243,7 @@ fn kernel_settings_belong_to_the_namespace() {
 }
 
 /// Sockets in a namespace: connected by IPv4, connected by a mapped address, not connected.
-fn sockets_in(path: &std::path::Path) -> std::io::Result<[UdpSocket; 3]> {
+fn sockets_in(path: &Path) -> std::io::Result<[UdpSocket; 3]> {
     netns::inside(path, || {
         let connected = |local: &str, peer: &str| -> std::io::Result<UdpSocket> {
             let socket = UdpSocket::bind(local)?;
@@ -198,7 +264,7 @@ fn connected_udp_sockets_of_a_namespace_are_listed_and_ended() {
     on_a_new_host(|_host| async {
         run("ip", &["netns", "add", "sandbox"]);
         run("ip", &["-n", "sandbox", "link", "set", "lo", "up"]);
-        let path = std::path::Path::new("/run/netns/sandbox");
+        let path = Path::new("/run/netns/sandbox");
         let sockets = sockets_in(path).unwrap();
         assert!(
             SockDiag::open().unwrap().connected().unwrap().is_empty(),

@@ -92,6 +92,10 @@ const CASES: &[Case] = &[
     ("services_and_tasks_are_found_by_name", names::services_and_tasks_are_found_by_name),
     ("other_names_are_asked_of_the_upstream", names::other_names_are_asked_of_the_upstream),
     ("names_are_answered_while_daemons_restart", names::names_are_answered_while_daemons_restart),
+    (
+        "the_engines_resolver_answers_without_tracking_of_connections",
+        names::the_engines_resolver_answers_without_tracking_of_connections,
+    ),
     ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),

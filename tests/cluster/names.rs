@@ -1,5 +1,7 @@
 //! Names: what a task finds, what it does not see, and who answers when parts of the cluster do not.
 
+use swarmnet_tests::harness::place::Place;
+
 use crate::lab::{Lab, assert_contains, wait_for};
 use crate::names_client::{OUTSIDE, OUTSIDE_ADDR, Upstream, ask, ask_for};
 
@@ -122,4 +124,21 @@ pub(crate) fn names_are_answered_while_daemons_restart(lab: &Lab) {
     assert_eq!(ask_for(lab, "node02", "caller", "tasks.server", "A", "tcp").split(' ').count(), 2);
     lab.lab_ok(&["start", "master", "daemon"]);
     wait_for("three ready nodes", || lab.ready_nodes() == 3);
+}
+
+pub(crate) fn the_engines_resolver_answers_without_tracking_of_connections(lab: &Lab) {
+    lab.form();
+    lab.docker("network create --driver overlay front");
+    lab.create(&format!("--name server --network front {} whoami", on("node01")));
+    lab.create(&format!("--name caller --network front {} {SLEEPER}", on("node02")));
+    let inside = |line: &str| crate::overlay::inside(lab, "node02", "caller", line);
+    let place = Place::container(lab, "node02", "caller");
+    wait_for("the engine's rules are replaced", || {
+        let rules = place.sh("nft list ruleset");
+        rules.contains("dport set") && !rules.contains("dnat")
+    });
+    assert_contains(&inside("nslookup $(hostname) 127.0.0.11"), "Name:");
+    assert_contains(&inside("timeout 5 wget -q -O - http://server/"), "Hostname");
+    let tracked = inside("cat /proc/net/nf_conntrack");
+    assert_eq!(tracked.trim(), "", "no connection of the task is tracked");
 }

@@ -9,6 +9,7 @@
 
 pub mod addr;
 pub mod diag_message;
+pub mod engine_resolver;
 pub mod iptables;
 pub mod link;
 pub mod neighbor;

@@ -1,11 +1,13 @@
 //! Writes the nft table `swarmnet` in one transaction, and only when it differs.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
+use super::netns;
 use super::nft_rules::{Fingerprint, TABLE, TableSpec, fingerprint_of};
 
 /// Longest run of one child process; nft waits for the lock of concurrent transactions.
@@ -74,15 +76,49 @@ pub(super) async fn run(
     arguments: &[&str],
     input: &str,
 ) -> Result<String, FirewallError> {
+    finish(program, command(program, arguments).spawn(), input).await
+}
+
+/// As [`run`], in the network namespace bound at `path`.
+pub(super) async fn run_inside(
+    path: &Path,
+    program: &'static str,
+    arguments: &[&str],
+    input: &str,
+) -> Result<String, FirewallError> {
+    let (path, mut command) = (path.to_owned(), command(program, arguments));
+    let runtime = tokio::runtime::Handle::current();
+    // A child is where the thread is that starts it.
+    let spawn = move || {
+        netns::inside(&path, || {
+            let _entered = runtime.enter();
+            command.spawn()
+        })
+    };
+    let child = tokio::task::spawn_blocking(spawn).await;
+    let child = child.unwrap_or_else(|panic| Err(std::io::Error::other(panic)));
+    finish(program, child, input).await
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+async fn finish(
+    program: &'static str,
+    child: std::io::Result<Child>,
+    input: &str,
+) -> Result<String, FirewallError> {
     let output = async {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+        let mut child = child?;
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await?;
         }

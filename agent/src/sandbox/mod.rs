@@ -2,7 +2,7 @@
 //!
 //! Owns: devices `swo…` and `swg…` after Join, the programs on them, host route and neighbour of
 //! gateways, the maps `ifaces` (but uplinks), `askers` and `netns`. Does not own: making the pair (the plugin
-//! does, inside Join), the inside of the sandbox (the engine).
+//! does, inside Join), the inside of the sandbox (the engine; `tracking` changes one thing of it).
 //!
 //! Known by: the link name prefix. A device without a journal entry is removed, once a complete
 //! view has come. Inspect: `ip -d link`, `bpftool map dump pinned …/maps/ifaces`.
@@ -11,6 +11,7 @@ pub mod apply;
 pub mod desired;
 pub mod observe;
 pub mod plan;
+pub mod tracking;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
