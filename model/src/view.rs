@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use imbl::OrdMap;
+pub use imbl::OrdMap;
 pub use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use super::message::write_code;
 use super::message::{A, ANY, HEADER, IN, META, PTR, Query, Rcode, Reply, SRV, Transport, Unfit};
 use super::name::labels;
-use super::zone::{Asker, Entry, Upstreams, Zone};
+use super::names::Entry;
+use super::zone::{Asker, Upstreams, Zone};
 
 /// What is to be done about a message.
 #[derive(Debug)]

@@ -58,5 +58,11 @@ pub async fn run(
         }
         let both = named.min(*channels.wired.borrow_and_update());
         channels.applied.send_if_modified(|applied| std::mem::replace(applied, both) != both);
+        if told {
+            let names = Arc::clone(&table);
+            if tokio::task::spawn_blocking(move || names.prepare()).await.is_err() {
+                tracing::error!("preparing the names was interrupted");
+            }
+        }
     }
 }
