@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use swarmnet_model::limits::CHANGES_PER_TRANSACTION;
 use swarmnet_model::{IdSource, Tables, Timestamp};
@@ -20,6 +20,8 @@ use crate::store::{Change, ProposeError, Store};
 
 /// A burst of changes makes one pass.
 const COALESCE: Duration = Duration::from_millis(3);
+/// Longest pause that a long pass earns.
+const EFFORT_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// Pause after the first failed pass; it doubles with each further one.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -54,12 +56,13 @@ impl LeaderTask {
         Self { name, start: Arc::new(move |store, cancel| Box::pin(start(store, cancel))) }
     }
 
-    /// A task that is a planner in the shell of this module.
-    pub fn planner(
-        name: &'static str,
-        plan: fn(&Tables, Timestamp, &mut dyn IdSource) -> Plan,
-    ) -> Self {
-        Self::new(name, move |store, cancel| run_loop(name, store, cancel, plan))
+    /// A task that is a planner in the shell of this module; `make` is called whenever this manager
+    /// begins to lead.
+    pub fn planner<P>(name: &'static str, make: fn() -> P) -> Self
+    where
+        P: FnMut(&Tables, Timestamp, &mut dyn IdSource) -> Plan + Send + 'static,
+    {
+        Self::new(name, move |store, cancel| run_loop(name, store, cancel, make()))
     }
 }
 
@@ -144,7 +147,9 @@ where
     let mut pace = Pace::default();
     loop {
         let tables = watch.borrow_and_update().clone();
+        let began = Instant::now();
         let planned = plan(&tables, store.now(), &mut OsIds);
+        let effort = began.elapsed();
         let wake_at = planned.wake_at;
         let pass = tokio::select! {
             // A proposal under way may still be applied; the next leader plans from what it finds.
@@ -154,7 +159,8 @@ where
         if matches!(pass, Pass::Ended) {
             return;
         }
-        let pause = pace.after(name, &pass);
+        // A loop thinks at most half of the time, whatever the size of the cluster.
+        let pause = pace.after(name, &pass).max(effort.min(EFFORT_PAUSE_MAX));
         let wake = async {
             if matches!(pass, Pass::Empty | Pass::NoEffect) {
                 tokio::select! {

@@ -4,7 +4,7 @@
 //! managers. Does not own: the HTTP API (`engine-api`), or anything that happens on a node (`agent`).
 //!
 //! ```text
-//!   Call ──► control ──┐                       ┌──► allocator, orchestrator, scheduler, reaper, rejoin
+//!   Call ──► control ──┐                       ┌──► allocator, orchestrator, scheduler, enforcer, …
 //!                      ├─ propose ─► raft ─► store (Tables) ── watch ──┤
 //!   agent ─► dispatcher┘                       └──► discovery ─► dispatcher ─► agents
 //! ```
@@ -19,6 +19,8 @@ pub mod ca;
 pub mod control;
 pub mod discovery;
 pub mod dispatcher;
+pub mod enforcer;
+mod follow;
 pub mod ids;
 pub mod leader;
 #[cfg(test)]

@@ -19,15 +19,20 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::service::{Interceptor, Routes};
 use tonic::{Request, Status};
 
+use crate::allocator::Allocator;
 use crate::ca::{self, CaService};
 use crate::control::{self, forward};
 use crate::dispatcher::connectivity;
 use crate::dispatcher::service::{Desk, DispatcherService};
+use crate::enforcer::Enforcer;
 use crate::ids::OsIds;
 use crate::leader::{self, LeaderTask};
+use crate::orchestrator::Orchestrator;
 use crate::raft::{Leader, Member, RaftConfig, RaftGroup, RaftView, StartError};
+use crate::reaper::Reaper;
+use crate::scheduler::Scheduler;
 use crate::store::{Change, ProposeError, Store};
-use crate::{allocator, dispatcher, orchestrator, reaper, rejoin, scheduler};
+use crate::{dispatcher, rejoin};
 
 /// A lost leader is replaced in less; without a quorum a call is refused after this.
 const LEADER_PATIENCE: Duration = Duration::from_secs(3);
@@ -264,11 +269,27 @@ async fn found(group: &RaftGroup, store: &Store, changes: Vec<Change>) -> Result
 fn tasks(group: &Arc<RaftGroup>, desk: &Desk) -> Vec<LeaderTask> {
     let (group, desk) = (Arc::clone(group), desk.clone());
     vec![
-        LeaderTask::planner("allocator", allocator::plan),
-        LeaderTask::planner("orchestrator", orchestrator::plan),
-        LeaderTask::planner("scheduler", scheduler::plan),
-        LeaderTask::planner("reaper", reaper::plan),
-        LeaderTask::planner("rejoin", rejoin::plan),
+        LeaderTask::planner("allocator", || {
+            let mut allocator = Allocator::default();
+            move |tables, now, ids| allocator.plan(tables, now, ids)
+        }),
+        LeaderTask::planner("orchestrator", || {
+            let mut orchestrator = Orchestrator::default();
+            move |tables, now, ids| orchestrator.plan(tables, now, ids)
+        }),
+        LeaderTask::planner("scheduler", || {
+            let mut scheduler = Scheduler::default();
+            move |tables, now, ids| scheduler.plan(tables, now, ids)
+        }),
+        LeaderTask::planner("enforcer", || {
+            let mut enforcer = Enforcer::default();
+            move |tables, now, ids| enforcer.plan(tables, now, ids)
+        }),
+        LeaderTask::planner("reaper", || {
+            let mut reaper = Reaper::default();
+            move |tables, now, ids| reaper.plan(tables, now, ids)
+        }),
+        LeaderTask::planner("rejoin", || rejoin::plan),
         LeaderTask::new("dispatcher", move |store, cancel| {
             let (open, requests) = desk.open();
             async move {

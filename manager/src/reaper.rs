@@ -3,7 +3,8 @@
 //! Also ends what nobody will report on: tasks that never got a node and are not wanted any more, and
 //! tasks of nodes that are removed or have been down for long.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use swarmnet_model::defaults::{ORPHAN_AFTER, TASK_HISTORY_LIMIT};
 use swarmnet_model::{
@@ -11,45 +12,64 @@ use swarmnet_model::{
     Timestamp,
 };
 
+use crate::follow::Follower;
 use crate::plan::Plan;
 use crate::store::Change;
 
 const NODE_REMOVED: &str = "Task belonged to a node that has been deleted";
 const NODE_LOST: &str = "Task belonged to a node that has been down for too long";
 
-/// Where a service's tasks follow each other.
-type SlotOf<'a> = (&'a ServiceId, u64, Option<&'a NodeId>);
+/// Where tasks of a service follow each other.
+type SlotOf<'a> = (u64, Option<&'a NodeId>);
 
 /// Returns what can be forgotten or must be ended.
-pub fn plan(tables: &Tables, now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
-    let mut plan = Plan::default();
+pub fn plan(tables: &Tables, now: Timestamp, ids: &mut dyn IdSource) -> Plan {
+    Reaper::default().plan(tables, now, ids)
+}
+
+/// The reaper of one leader: looks at services of which something has changed.
+#[derive(Default)]
+pub struct Reaper {
+    follower: Follower,
+}
+
+impl Reaper {
+    /// As [`plan`].
+    pub fn plan(&mut self, tables: &Tables, now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
+        let mut plan = self.follower.pass(tables, now, |id, tasks, plan| {
+            service(tables, now, id, tasks, plan);
+        });
+        let gone = tables.networks.values().filter(|network| network.pending_delete);
+        for network in gone.filter(|network| !tables.is_network_held(&network.id)) {
+            plan.changes.push(Change::RemoveNetwork { id: network.id.clone() });
+        }
+        plan
+    }
+}
+
+/// Looks at one service, or at the tasks of one that is gone.
+fn service(tables: &Tables, now: Timestamp, id: &ServiceId, tasks: &[&Arc<Task>], plan: &mut Plan) {
     let mut history: BTreeMap<SlotOf<'_>, Vec<&Task>> = BTreeMap::new();
-    let mut with_tasks = BTreeSet::new();
-    for task in tables.tasks.values() {
-        let end = end(tables, task, now, &mut plan);
+    for task in tasks {
+        let end = end(tables, task, now, plan);
         if is_removed(tables, task) && (end.is_some() || task.status.state.is_terminal()) {
             plan.changes.push(Change::RemoveTask { id: task.id.clone() });
             continue;
         }
-        with_tasks.insert(&task.service_id);
         history.entry(slot_of(task)).or_default().push(task);
         if let Some((state, message)) = end {
             let status = Box::new(TaskStatus::new(now, state, message));
             plan.changes.push(Change::EndTask { id: task.id.clone(), status });
         }
     }
+    let empty = history.is_empty();
     for tasks in history.into_values() {
-        trim(tables, tasks, &mut plan);
+        trim(tables, tasks, plan);
     }
-    let gone = tables.services.values().filter(|service| service.pending_delete);
-    for service in gone.filter(|service| !with_tasks.contains(&service.id)) {
-        plan.changes.push(Change::RemoveService { id: service.id.clone() });
+    let gone = tables.services.get(id).is_some_and(|service| service.pending_delete);
+    if gone && empty {
+        plan.changes.push(Change::RemoveService { id: id.clone() });
     }
-    let gone = tables.networks.values().filter(|network| network.pending_delete);
-    for network in gone.filter(|network| !tables.is_network_held(&network.id)) {
-        plan.changes.push(Change::RemoveNetwork { id: network.id.clone() });
-    }
-    plan
 }
 
 /// True if nobody wants to see the task any more, once it has ended.
@@ -93,7 +113,7 @@ fn end(
 /// A numbered slot is one place wherever its tasks ran; a global one is its node.
 fn slot_of(task: &Task) -> SlotOf<'_> {
     let node = if task.slot == 0 { task.node_id.as_ref() } else { None };
-    (&task.service_id, task.slot, node)
+    (task.slot, node)
 }
 
 /// Forgets the oldest ended tasks of one slot beyond its limit.

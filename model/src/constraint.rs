@@ -141,6 +141,17 @@ impl Key {
     }
 }
 
+/// Returns what a node says to a label of a spread preference (`node.labels.dc`); a missing label is
+/// the empty text, as is anything that is not a label.
+pub fn label_of<'n>(node: &'n Node, descriptor: &str) -> &'n str {
+    if let Some(name) = after_prefix(descriptor, NODE_LABELS) {
+        return label(node.spec.labels.get(name));
+    }
+    let name = after_prefix(descriptor, ENGINE_LABELS);
+    let description = node.description.as_ref();
+    label(name.zip(description).and_then(|(name, d)| d.engine_labels.get(name)))
+}
+
 /// Docker's two names of one architecture, made one.
 pub fn architecture(name: &str) -> &str {
     match name {

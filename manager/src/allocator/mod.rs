@@ -11,4 +11,4 @@ mod plan;
 pub mod ports;
 pub mod vni;
 
-pub use plan::{Shortage, address, plan};
+pub use plan::{Allocator, Shortage, address, plan};

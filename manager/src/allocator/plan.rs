@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::{
     Attachment, EndpointMode, IdSource, Network, NetworkId, Service, ServiceEndpoint, ServiceId,
-    Tables, Task, TaskState, Timestamp, Vip,
+    Tables, Task, TaskId, TaskState, Timestamp, Vip,
 };
 
 use super::ipam::AddressPool;
@@ -41,7 +42,7 @@ pub fn address(
     network: &Network,
     wished: Option<Ipv4Addr>,
 ) -> Result<Ipv4Network, Shortage> {
-    let mut allocator = Allocator::observe(tables);
+    let mut allocator = Pass::observe(tables);
     let Some(address) = wished else {
         return allocator.take(&network.id).map(|vip| vip.address);
     };
@@ -56,22 +57,61 @@ pub fn address(
 /// Gives every service the endpoint its present spec asks for, then every new task its addresses.
 ///
 /// What cannot be given is explained on the waiting tasks; the next change of the tables tries again.
-pub fn plan(tables: &Tables, _now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
-    let mut allocator = Allocator::observe(tables);
-    let mut plan = Plan::default();
-    let waiting = allocator.services(&mut plan);
-    allocator.tasks(&waiting, &mut plan);
-    plan
+pub fn plan(tables: &Tables, now: Timestamp, ids: &mut dyn IdSource) -> Plan {
+    Allocator::default().plan(tables, now, ids)
+}
+
+/// The allocator of one leader: what is in use is read only when somebody waits for something.
+#[derive(Default)]
+pub struct Allocator {
+    tables: Tables,
+    /// New tasks that are wished to run.
+    waiting: BTreeSet<TaskId>,
+}
+
+impl Allocator {
+    /// As [`plan`].
+    pub fn plan(&mut self, tables: &Tables, _now: Timestamp, _ids: &mut dyn IdSource) -> Plan {
+        self.follow(tables);
+        let mut plan = Plan::default();
+        let unsettled =
+            |service: &Arc<Service>| !service.pending_delete && !is_settled(service, tables);
+        if self.waiting.is_empty() && !tables.services.values().any(unsettled) {
+            return plan;
+        }
+        let mut pass = Pass::observe(tables);
+        let without_endpoint = pass.services(&mut plan);
+        let new = self.waiting.iter().filter_map(|id| tables.tasks.get(id));
+        pass.tasks(new, &without_endpoint, &mut plan);
+        plan
+    }
+
+    fn follow(&mut self, tables: &Tables) {
+        let old = std::mem::replace(&mut self.tables, tables.clone());
+        for difference in old.tasks.diff(&tables.tasks) {
+            let (DiffItem::Add(id, task) | DiffItem::Update { new: (id, task), .. }) = difference
+            else {
+                let DiffItem::Remove(id, _) = difference else { continue };
+                self.waiting.remove(id);
+                continue;
+            };
+            if task.status.state == TaskState::New && !task.desired_state.is_terminal() {
+                self.waiting.insert(id.clone());
+            } else {
+                self.waiting.remove(id);
+            }
+        }
+    }
 }
 
 /// What is in use while one plan is made.
-struct Allocator<'a> {
+struct Pass<'a> {
     tables: &'a Tables,
     pools: BTreeMap<NetworkId, AddressPool>,
     ports: PortPool,
 }
 
-impl<'a> Allocator<'a> {
+impl<'a> Pass<'a> {
     fn observe(tables: &'a Tables) -> Self {
         let pool = |network: &Arc<Network>| (network.id.clone(), AddressPool::of(network));
         let mut pools: BTreeMap<_, _> = tables.kept_networks().map(pool).collect();
@@ -154,11 +194,13 @@ impl<'a> Allocator<'a> {
         Ok(ServiceEndpoint { spec: service.spec.endpoint.clone(), ports, vips })
     }
 
-    fn tasks(&mut self, waiting: &BTreeMap<ServiceId, Shortage>, plan: &mut Plan) {
-        for task in self.tables.tasks.values() {
-            if task.status.state != TaskState::New || task.desired_state.is_terminal() {
-                continue;
-            }
+    fn tasks(
+        &mut self,
+        new: impl Iterator<Item = &'a Arc<Task>>,
+        waiting: &BTreeMap<ServiceId, Shortage>,
+        plan: &mut Plan,
+    ) {
+        for task in new {
             let outcome = match waiting.get(&task.service_id) {
                 Some(shortage) => Err(shortage.clone()),
                 None => self.attachments(task),

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use swarmnet_model::{Availability, Constraint, DesiredState, Node, NodeState, Service};
+use swarmnet_model::{Availability, Constraint, DesiredState, Node, NodeState, Service, TaskState};
 
 use super::Pass;
 use super::slot::{Slot, SlotKey};
+use crate::enforcer::violates_constraints;
 use crate::scheduler::runs_on;
+use crate::store::Change;
 
 impl<'a> Pass<'a> {
     /// Makes a slot on every node that fits and ends those on nodes that do not; returns the slots to
@@ -44,15 +46,25 @@ impl<'a> Pass<'a> {
             };
             match node {
                 None => self.wish_all(&slot.tasks, DesiredState::Remove),
-                Some(node) if !fits(node) => {
-                    let live: Vec<_> = slot.live().collect();
-                    self.wish_all(&live, DesiredState::Shutdown);
-                }
+                Some(node) if !fits(node) => self.end_unfit(node, &slot),
                 Some(node) if takes_new(node) => kept.push(slot),
                 // Nothing new there, and what runs stays.
                 Some(_) => {}
             }
         }
         kept
+    }
+
+    /// A task that the node has changed away from says so, whoever finds it first.
+    fn end_unfit(&mut self, node: &Node, slot: &Slot<'a>) {
+        let drained = node.spec.availability == Availability::Drain;
+        for task in slot.live() {
+            let placed = task.status.state >= TaskState::Assigned;
+            if placed && !drained && violates_constraints(task, node) {
+                self.plan.changes.push(Change::RejectTask { id: task.id.clone() });
+            } else {
+                self.wish(task, DesiredState::Shutdown);
+            }
+        }
     }
 }

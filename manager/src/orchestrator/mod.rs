@@ -16,32 +16,43 @@ mod global;
 mod replicated;
 mod restart;
 mod slot;
+mod surplus;
 mod update;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use swarmnet_model::{
-    Availability, DesiredState, IdSource, NodeState, Service, ServiceId, ServiceMode, Tables, Task,
-    TaskId, TaskState, TaskStatus, Timestamp,
+    Availability, DesiredState, IdSource, NodeState, Service, ServiceMode, Tables, Task, TaskId,
+    TaskState, TaskStatus, Timestamp,
 };
 
+use crate::follow::Follower;
 use crate::plan::Plan;
 use crate::store::Change;
 use slot::SlotKey;
 
 /// Brings every service closer to its spec by one step; the next step follows from new tables.
 pub fn plan(tables: &Tables, now: Timestamp, ids: &mut dyn IdSource) -> Plan {
-    let mut tasks: BTreeMap<&ServiceId, Vec<&Task>> = BTreeMap::new();
-    for task in tables.tasks.values() {
-        tasks.entry(&task.service_id).or_default().push(task);
+    Orchestrator::default().plan(tables, now, ids)
+}
+
+/// The orchestrator of one leader: looks at services of which something has changed.
+#[derive(Default)]
+pub struct Orchestrator {
+    follower: Follower,
+}
+
+impl Orchestrator {
+    /// As [`plan`].
+    pub fn plan(&mut self, tables: &Tables, now: Timestamp, ids: &mut dyn IdSource) -> Plan {
+        self.follower.pass(tables, now, |id, tasks, plan| {
+            let Some(service) = tables.services.get(id) else { return };
+            let tasks: Vec<&Task> = tasks.iter().map(|task| task.as_ref()).collect();
+            let mut pass = Pass { tables, now, ids: &mut *ids, plan: std::mem::take(plan) };
+            pass.service(service, &tasks);
+            *plan = pass.plan;
+        })
     }
-    let mut pass = Pass { tables, now, ids, plan: Plan::default() };
-    for service in tables.services.values() {
-        let tasks = tasks.remove(&service.id).unwrap_or_default();
-        pass.service(service, &tasks);
-    }
-    pass.plan
 }
 
 /// One planning pass: what is read, and the plan so far.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use swarmnet_model::{DesiredState, NodeId, Service};
+use swarmnet_model::{DesiredState, Service};
 
 use super::Pass;
 use super::slot::{Slot, SlotKey};
@@ -24,26 +24,14 @@ impl<'a> Pass<'a> {
             self.create(service, &key, DesiredState::Running);
             count += 1;
         }
-        while count > replicas {
-            let key = surplus(&slots).expect("there are more slots than replicas");
-            let slot = slots.remove(&key).expect("the surplus slot is one of them");
-            self.wish_all(&slot.tasks, DesiredState::Remove);
-            count -= 1;
+        let surplus = usize::try_from(count.saturating_sub(replicas)).unwrap_or(usize::MAX);
+        if surplus > 0 {
+            let spread = &service.spec.task.placement.spread;
+            for key in super::surplus::surplus(&slots, surplus, spread, self.tables) {
+                let slot = slots.remove(&key).expect("the surplus slot is one of them");
+                self.wish_all(&slot.tasks, DesiredState::Remove);
+            }
         }
         slots.into_values().collect()
     }
-}
-
-/// Returns the slot to give up: one that does not run, else one on the fullest node; the highest
-/// number of those.
-fn surplus(slots: &BTreeMap<SlotKey, Slot<'_>>) -> Option<SlotKey> {
-    let mut per_node: BTreeMap<&NodeId, usize> = BTreeMap::new();
-    for node in slots.values().filter_map(Slot::node) {
-        *per_node.entry(node).or_default() += 1;
-    }
-    let rank = |slot: &&Slot<'_>| {
-        let fullness = slot.node().map_or(0, |node| per_node[node]);
-        (!slot.is_running(), fullness, slot.key.clone())
-    };
-    slots.values().max_by_key(rank).map(|slot| slot.key.clone())
 }

@@ -9,6 +9,7 @@ use swarmnet_model::{DesiredState, Service, Task, TaskState, Timestamp};
 
 use super::Pass;
 use super::slot::{Slot, is_current};
+use crate::store::is_rejected;
 
 impl<'a> Pass<'a> {
     /// Nothing of the slot lives: makes a successor if the policy allows one.
@@ -87,6 +88,7 @@ fn restarts(policy: &RestartPolicy, slot: &Slot<'_>, ended: &Task) -> u64 {
 /// True if nobody wished the task to end.
 fn failed_by_itself(task: &Task) -> bool {
     matches!(task.status.state, TaskState::Complete | TaskState::Failed | TaskState::Rejected)
+        && !is_rejected(&task.status)
 }
 
 fn same_spec(a: &Task, b: &Task) -> bool {

@@ -68,6 +68,42 @@ fn scaling_down_takes_first_what_does_not_run_then_the_fullest_node() {
 }
 
 #[test]
+fn scaling_down_keeps_the_spread() {
+    check(
+        "node n1 label.dc=east
+         node n2 label.dc=west
+         node n3 label.dc=west
+         service web replicas=2 spread=node.labels.dc
+         task web.1 t1 n1 running
+         task web.2 t2 n1 running
+         task web.3 t3 n2 running
+         task web.4 t4 n3 running
+         task web.5 t5 - pending",
+        expect![[r#"
+            wish t5 remove
+            wish t4 remove
+            wish t2 remove
+        "#]],
+    );
+}
+
+#[test]
+fn among_equals_the_node_with_most_tasks_gives_one_up() {
+    check(
+        "node n1
+         node n2
+         service web replicas=1
+         service db
+         task db.1 d1 n1 running
+         task web.1 t1 n1 running
+         task web.2 t2 n2 running",
+        expect![[r#"
+            wish t1 remove
+        "#]],
+    );
+}
+
+#[test]
 fn scaling_sets_no_update_status() {
     let mut world = World::given("node n1\nservice web replicas=1\ntask web.1 t1 n1 running");
     world.edit("web", |service| {

@@ -72,7 +72,7 @@ fn place(world: &mut World, id: &str, node: &str) {
     let node_id = swarmnet_model::NodeId::from_text(node);
     world.write(vec![
         Change::AllocateTask { id: id.clone(), attachments: Vec::new() },
-        Change::AssignTask { id, node_id, message: String::new() },
+        Change::AssignTask { id, node_id, message: String::new(), generic: Vec::new() },
     ]);
 }
 

@@ -1,7 +1,7 @@
 //! Scheduler: Pending → Assigned.
 //!
 //! Owns: which node a task is placed on, and the words for why none is fit. Does not own: whether a
-//! placed task may stay (`orchestrator`); a placed task never moves.
+//! placed task may stay (`enforcer`, `orchestrator`); a placed task never moves.
 //!
 //! ```text
 //!   nodes (load) ──filter──► fit nodes ──rank──► AssignTask
@@ -9,9 +9,10 @@
 //! ```
 
 mod filter;
+mod generic;
 mod nodes;
 mod plan;
 mod rank;
 
 pub use filter::runs_on;
-pub use plan::plan;
+pub use plan::{Scheduler, plan};

@@ -1,80 +1,111 @@
 //! Pure: what each node already carries.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::{
-    Node, NodeId, Protocol, PublishMode, ServiceId, Tables, Task, TaskState, Timestamp,
+    GenericResource, Node, NodeId, Protocol, PublishMode, ServiceId, Task, TaskState, Timestamp,
 };
+
+use super::generic::Held;
+use crate::store::is_rejected;
 
 /// Failures of a service older than this are forgotten.
 const FAILURE_MEMORY: Duration = Duration::from_secs(300);
 
 /// A node and the tasks on it.
-#[derive(Debug)]
-pub(super) struct Load<'a> {
-    pub(super) node: &'a Node,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Load {
+    /// `None` if the node is gone and its tasks are not.
+    pub(super) node: Option<Arc<Node>>,
     /// Tasks that are meant to run.
     pub(super) tasks: usize,
-    pub(super) services: BTreeMap<&'a ServiceId, ServiceLoad>,
+    services: BTreeMap<ServiceId, ServiceLoad>,
     /// Reserved by every task that has not ended, the stopping ones included.
     pub(super) nano_cpus: i64,
     pub(super) memory_bytes: i64,
-    pub(super) host_ports: BTreeSet<(Protocol, u16)>,
+    pub(super) generic: Held,
+    host_ports: BTreeMap<(Protocol, u16), usize>,
 }
 
 /// One service on one node.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct ServiceLoad {
-    pub(super) tasks: usize,
-    pub(super) failures: usize,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ServiceLoad {
+    tasks: usize,
+    /// When tasks failed, and how many at that moment.
+    failures: BTreeMap<Timestamp, usize>,
 }
 
-impl<'a> Load<'a> {
-    fn new(node: &'a Node) -> Self {
-        Self {
-            node,
-            tasks: 0,
-            services: BTreeMap::new(),
-            nano_cpus: 0,
-            memory_bytes: 0,
-            host_ports: BTreeSet::new(),
+impl Load {
+    /// Returns how many tasks of the service are meant to run here.
+    pub(super) fn tasks_of(&self, service: &ServiceId) -> usize {
+        self.services.get(service).map_or(0, |load| load.tasks)
+    }
+
+    /// Returns how often the service has failed here lately.
+    pub(super) fn failures_of(&self, service: &ServiceId, now: Timestamp) -> usize {
+        let Some(load) = self.services.get(service) else { return 0 };
+        let recent = load.failures.iter().filter(|(at, _)| now.since(**at) < FAILURE_MEMORY);
+        recent.map(|(_, count)| count).sum()
+    }
+
+    pub(super) fn serves(&self, port: (Protocol, u16)) -> bool {
+        self.host_ports.contains_key(&port)
+    }
+
+    /// Counts a task that is, or now will be, on the node with these generic resources.
+    pub(super) fn add(&mut self, task: &Task, generic: &[GenericResource]) {
+        if let Some(at) = failed_at(task) {
+            *self.service(task).failures.entry(at).or_default() += 1;
         }
-    }
-
-    pub(super) fn of(&self, service: &ServiceId) -> ServiceLoad {
-        self.services.get(service).copied().unwrap_or_default()
-    }
-
-    /// Counts a task that is, or now will be, on the node.
-    pub(super) fn add(&mut self, task: &'a Task) {
         if task.status.state.is_terminal() {
             return;
         }
         let resources = &task.spec.resources;
         self.nano_cpus = self.nano_cpus.saturating_add(resources.reserve_nano_cpus);
         self.memory_bytes = self.memory_bytes.saturating_add(resources.reserve_memory_bytes);
-        self.host_ports.extend(host_ports(task));
+        self.generic.add(generic);
+        for port in host_ports(task) {
+            *self.host_ports.entry(port).or_default() += 1;
+        }
         if task.is_live() {
             self.tasks += 1;
-            self.services.entry(&task.service_id).or_default().tasks += 1;
+            self.service(task).tasks += 1;
         }
+    }
+
+    /// Takes back what [`Self::add`] has counted for the very same task.
+    pub(super) fn remove(&mut self, task: &Task, generic: &[GenericResource]) {
+        if let Some(at) = failed_at(task) {
+            less_one(&mut self.service(task).failures, &at);
+        }
+        if !task.status.state.is_terminal() {
+            let resources = &task.spec.resources;
+            self.nano_cpus = self.nano_cpus.saturating_sub(resources.reserve_nano_cpus);
+            self.memory_bytes = self.memory_bytes.saturating_sub(resources.reserve_memory_bytes);
+            self.generic.remove(generic);
+            for port in host_ports(task) {
+                less_one(&mut self.host_ports, &port);
+            }
+        }
+        if task.is_live() {
+            self.tasks -= 1;
+            self.service(task).tasks -= 1;
+        }
+        if self.services.get(&task.service_id) == Some(&ServiceLoad::default()) {
+            self.services.remove(&task.service_id);
+        }
+    }
+
+    fn service(&mut self, task: &Task) -> &mut ServiceLoad {
+        self.services.entry(task.service_id.clone()).or_default()
     }
 }
 
-/// Reads every node's load from the snapshot.
-pub(super) fn observe(tables: &Tables, now: Timestamp) -> BTreeMap<&NodeId, Load<'_>> {
-    let mut loads: BTreeMap<_, _> =
-        tables.nodes.iter().map(|(id, node)| (id, Load::new(node))).collect();
-    for task in tables.tasks.values().filter(|task| task.status.state >= TaskState::Assigned) {
-        let Some(load) = task.node_id.as_ref().and_then(|id| loads.get_mut(id)) else { continue };
-        load.add(task);
-        let failed = matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
-        if failed && now.since(task.updated_at) < FAILURE_MEMORY {
-            load.services.entry(&task.service_id).or_default().failures += 1;
-        }
-    }
-    loads
+/// Returns the node that carries the task: one is named for a global task before it is placed.
+pub(super) fn carrier(task: &Task) -> Option<&NodeId> {
+    task.node_id.as_ref().filter(|_| task.status.state >= TaskState::Assigned)
 }
 
 /// Returns the ports the task serves on its own node only.
@@ -83,4 +114,18 @@ pub(super) fn host_ports(task: &Task) -> impl Iterator<Item = (Protocol, u16)> {
     ports
         .filter(|port| port.mode == PublishMode::Host && port.published_port != 0)
         .map(|port| (port.protocol, port.published_port))
+}
+
+fn failed_at(task: &Task) -> Option<Timestamp> {
+    let failed = matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
+    (failed && !is_rejected(&task.status)).then_some(task.updated_at)
+}
+
+fn less_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= 1;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
 }

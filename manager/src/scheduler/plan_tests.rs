@@ -243,6 +243,160 @@ fn preferences_give_each_label_value_an_equal_share() {
 }
 
 #[test]
+fn memory_is_reserved_like_cpus() {
+    check(
+        "node n1 memory=1000
+         node n2 memory=500
+         service web reserve-memory=600
+         task web.1 t1 - pending
+         task web.2 t2 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node
+            explain t2: : no suitable node (insufficient resources on 2 nodes)
+        "#]],
+    );
+}
+
+#[test]
+fn counted_generic_resources_are_given_until_none_is_left() {
+    check(
+        "node n1 gpu=3
+         node n2
+         service web reserve-gpu=2
+         task web.1 t1 - pending
+         task web.2 t2 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node gpu=2
+            explain t2: : no suitable node (insufficient resources on 2 nodes)
+        "#]],
+    );
+}
+
+#[test]
+fn named_generic_resources_are_given_in_the_order_of_their_names() {
+    check(
+        "node n1 gpu=c,a,b
+         service web reserve-gpu=1
+         service big reserve-gpu=2
+         task web.1 t1 - pending
+         task big.1 t2 - pending at=1
+         task web.2 t3 - pending at=2",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node gpu=a
+            assign t3 to n1: scheduler assigned task to node gpu=b
+            explain t2: : no suitable node (insufficient resources on 1 node)
+        "#]],
+    );
+}
+
+#[test]
+fn a_named_resource_is_free_again_when_its_task_has_ended() {
+    let mut world = World::given(
+        "node n1 gpu=a,b
+         service web reserve-gpu=1
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending",
+    );
+    world.step(plan);
+    world.report("t1", "failed");
+    expect![[r#"
+        assign t3 to n1: scheduler assigned task to node gpu=a
+    "#]]
+    .assert_eq(&world.step(plan));
+}
+
+#[test]
+fn drivers_of_volumes_and_logs_must_be_there() {
+    check(
+        "node n1 Volume=nfs:latest Log=json-file Log=syslog
+         node n2 Volume=local Log=json-file
+         node n3
+         service data volume-driver=nfs
+         service disk volume-driver=local
+         service logs log-driver=syslog
+         service odd log-driver=odd volume-driver=nfs
+         task data.1 t1 - pending
+         task disk.1 t2 - pending
+         task logs.1 t3 - pending
+         task odd.1 t4 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node
+            assign t2 to n2: scheduler assigned task to node
+            assign t3 to n3: scheduler assigned task to node
+            explain t4: : no suitable node (missing plugin on 3 nodes)
+        "#]],
+    );
+}
+
+#[test]
+fn filters_are_asked_in_dockers_order_and_the_first_refusal_counts() {
+    check(
+        "node n1 pause cpus=1
+         node n2 cpus=1
+         node n3 cpus=4 label.rack=b
+         node n4 cpus=4 label.rack=a
+         service web reserve-cpus=2 constraint=node.labels.rack==a arch=arm64
+         task web.1 t1 - pending",
+        expect![[r#"
+            explain t1: : no suitable node (1 node not available for new tasks; insufficient resources on 1 node; scheduling constraints not satisfied on 1 node; unsupported platform on 1 node)
+        "#]],
+    );
+}
+
+#[test]
+fn preferences_are_a_hierarchy_and_a_missing_label_is_a_branch() {
+    check(
+        "node n1 label.dc=east label.rack=1
+         node n2 label.dc=east label.rack=2
+         node n3 label.dc=east label.rack=2
+         node n4 label.dc=west
+         node n5
+         service web spread=node.labels.dc spread=node.labels.rack
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending
+         task web.4 t4 - pending
+         task web.5 t5 - pending
+         task web.6 t6 - pending",
+        expect![[r#"
+            assign t1 to n5: scheduler assigned task to node
+            assign t2 to n1: scheduler assigned task to node
+            assign t3 to n4: scheduler assigned task to node
+            assign t4 to n5: scheduler assigned task to node
+            assign t5 to n2: scheduler assigned task to node
+            assign t6 to n4: scheduler assigned task to node
+        "#]],
+    );
+}
+
+#[test]
+fn engine_labels_spread_too_and_a_full_branch_leaves_its_share_to_others() {
+    check(
+        "node n1 engine.zone=a
+         node n2 engine.zone=b
+         node n3 engine.zone=b
+         service web spread=engine.labels.zone max-per-node=2
+         task web.1 t1 - pending
+         task web.2 t2 - pending
+         task web.3 t3 - pending
+         task web.4 t4 - pending
+         task web.5 t5 - pending
+         task web.6 t6 - pending
+         task web.7 t7 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node
+            assign t2 to n2: scheduler assigned task to node
+            assign t3 to n1: scheduler assigned task to node
+            assign t4 to n3: scheduler assigned task to node
+            assign t5 to n2: scheduler assigned task to node
+            assign t6 to n3: scheduler assigned task to node
+            explain t7: : no suitable node (max replicas per node limit exceed)
+        "#]],
+    );
+}
+
+#[test]
 fn a_task_wished_to_end_is_not_placed() {
     check(
         "node n1

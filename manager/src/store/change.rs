@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 use swarmnet_model::{
-    AttachedContainer, Attachment, Cluster, DesiredState, Network, NetworkId, Node,
-    NodeDescription, NodeId, NodeStatus, Service, ServiceEndpoint, ServiceId, Task, TaskId,
+    AttachedContainer, Attachment, Cluster, DesiredState, GenericResource, Network, NetworkId,
+    Node, NodeDescription, NodeId, NodeStatus, Service, ServiceEndpoint, ServiceId, Task, TaskId,
     TaskStatus, Timestamp, UpdateStatus, Version,
 };
 
@@ -96,6 +96,14 @@ pub enum Change {
         id: TaskId,
         node_id: NodeId,
         message: String,
+        /// What it gets of the node's generic resources.
+        #[serde(default)]
+        generic: Vec<GenericResource>,
+    },
+    /// The node no longer meets what its task asks for: wishes the task `Shutdown` and says why; when
+    /// it has stopped it is `Rejected`. Skipped unless it is placed and takes part.
+    RejectTask {
+        id: TaskId,
     },
     /// Explains why the task waits. Skipped unless it is `New` or `Pending`.
     ExplainTask {

@@ -3,12 +3,14 @@
 //! Ids are names. Times are seconds after [`START`]; `now` moves only by [`World::wait`].
 //!
 //! ```text
-//!   node n1 [down|unknown] [pause|drain] [manager] [label.K=V] [cpus=N]
+//!   node n1 [down|unknown] [pause|drain] [manager] [label.K=V] [cpus=N] [memory=MIB] [gpu=2|gpu=a,b]
+//!           [engine.K=V] [Volume=nfs]
 //!   network net 10.0.1.0/24 [removed]
 //!   service web [replicas=N|global] [image=I] [net=A,B] [publish=8080:80/udp@host] [key=value…]
 //!   task web.1 t1 n1|- STATE [desired=D] [at=S] [image=I] [address=10.0.1.3]
 //! ```
 
+mod needs;
 mod show;
 
 use std::collections::BTreeMap;
@@ -256,6 +258,7 @@ fn node(id: &str, last: u8, words: &[&str]) -> Node {
             architecture: "x86_64".to_owned(),
             nano_cpus: 2_000_000_000,
             memory_bytes: 4 << 30,
+            engine_version: "20.10.24".to_owned(),
             ..NodeDescription::default()
         }),
         status: NodeStatus {
@@ -268,14 +271,7 @@ fn node(id: &str, last: u8, words: &[&str]) -> Node {
     };
     for word in words {
         match word.split_once('=') {
-            Some(("cpus", count)) => {
-                let cpus: i64 = count.parse().unwrap();
-                node.description.as_mut().unwrap().nano_cpus = cpus * 1_000_000_000;
-            }
-            Some((label, value)) => {
-                let name = label.strip_prefix("label.").expect("label.K=V");
-                node.spec.labels.insert(name.to_owned(), value.to_owned());
-            }
+            Some((key, value)) => needs::node_word(&mut node, key, value),
             None => match *word {
                 "down" => node.status.state = NodeState::Down,
                 "unknown" => node.status.state = NodeState::Unknown,
@@ -358,20 +354,9 @@ fn service_word(service: &mut Service, key: &str, value: &str) -> bool {
         "net" => spec.task.networks = value.split(',').map(attach).collect(),
         "publish" => spec.endpoint.ports.push(port(value)),
         "dnsrr" => spec.endpoint.mode = EndpointMode::Dnsrr,
-        "constraint" => spec.task.placement.constraints.push(value.to_owned()),
-        "spread" => spec.task.placement.spread.push(value.to_owned()),
-        "max-per-node" => spec.task.placement.max_replicas = value.parse().unwrap(),
-        "arch" => spec.task.placement.platforms.push(swarmnet_model::placement::Platform {
-            architecture: value.to_owned(),
-            os: "linux".to_owned(),
-        }),
-        "reserve-cpus" => {
-            let cpus: i64 = value.parse().unwrap();
-            spec.task.resources.reserve_nano_cpus = cpus * 1_000_000_000;
-        }
         "removed" => service.pending_delete = true,
         "endpoint" => {}
-        _ => return false,
+        _ => return needs::service_word(&mut spec.task, key, value),
     }
     true
 }

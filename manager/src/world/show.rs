@@ -1,6 +1,6 @@
 //! Changes and ids as test texts show them.
 
-use swarmnet_model::TaskId;
+use swarmnet_model::{GenericResource, TaskId};
 
 use crate::store::Change;
 
@@ -29,9 +29,15 @@ fn show_one(change: &Change) -> String {
                 attachments.iter().map(|a| format!(" {}={}", a.network_id, a.address)).collect();
             format!("allocate {}{}", short(id), addresses.concat())
         }
-        Change::AssignTask { id, node_id, message } => {
-            format!("assign {} to {node_id}: {message}", short(id))
+        Change::AssignTask { id, node_id, message, generic } => {
+            let held = |resource: &GenericResource| match resource {
+                GenericResource::Discrete { kind, value } => format!(" {kind}={value}"),
+                GenericResource::Named { kind, value } => format!(" {kind}={value}"),
+            };
+            let given: String = generic.iter().map(held).collect();
+            format!("assign {} to {node_id}: {message}{given}", short(id))
         }
+        Change::RejectTask { id } => format!("reject {}", short(id)),
         Change::ExplainTask { id, message, err } => {
             format!("explain {}: {message}: {}", short(id), err.as_deref().unwrap_or("-"))
         }

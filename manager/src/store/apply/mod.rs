@@ -21,6 +21,8 @@ use swarmnet_model::{
 
 use super::{Change, Refused, Transaction};
 
+pub use task::is_rejected;
+
 /// Applies one entry. A refused transaction gives the tables unchanged, version included.
 pub fn apply(
     tables: &Tables,
@@ -72,7 +74,10 @@ impl Writer {
             }
             Change::CreateTask(task) => return self.create_task(task),
             Change::AllocateTask { id, attachments } => self.allocate_task(id, attachments),
-            Change::AssignTask { id, node_id, message } => self.assign_task(id, node_id, message),
+            Change::AssignTask { id, node_id, message, generic } => {
+                self.assign_task(id, node_id, message, generic);
+            }
+            Change::RejectTask { id } => self.reject_task(id),
             Change::ExplainTask { id, message, err } => self.explain_task(id, message, err),
             Change::SetDesiredState { id, desired } => self.set_desired_state(id, *desired),
             Change::ReportTask { id, node_id, status } => self.report_task(id, node_id, status),

@@ -2,13 +2,23 @@
 
 use std::sync::Arc;
 
-use swarmnet_model::{Attachment, DesiredState, NodeId, Task, TaskId, TaskState, TaskStatus};
+use swarmnet_model::{
+    Attachment, DesiredState, GenericResource, NodeId, Task, TaskId, TaskState, TaskStatus,
+};
 
 use super::{Object, Writer, exists, missing, replace};
 use crate::store::Refused;
 
 /// Docker's words for a task that waits for the scheduler.
 const ALLOCATED: &str = "pending task scheduling";
+/// Docker's words for a task that may not stay where it is.
+const REJECTED: &str = "task rejected by constraint enforcer";
+const NO_LONGER_MEETS: &str = "assigned node no longer meets constraints";
+
+/// True if the managers have ended the task because its node no longer meets what it asks for.
+pub fn is_rejected(status: &TaskStatus) -> bool {
+    status.message == REJECTED
+}
 
 impl Writer {
     /// Refused as well if its service is gone or going: nobody would ever remove the task.
@@ -41,7 +51,13 @@ impl Writer {
 
     /// Skipped as well if the node is gone: its removal has orphaned what was there, and would not
     /// see this task.
-    pub(super) fn assign_task(&mut self, id: &TaskId, node_id: &NodeId, message: &str) {
+    pub(super) fn assign_task(
+        &mut self,
+        id: &TaskId,
+        node_id: &NodeId,
+        message: &str,
+        generic: &[GenericResource],
+    ) {
         if !self.tables.nodes.contains_key(node_id) {
             return;
         }
@@ -49,6 +65,7 @@ impl Writer {
             let elsewhere = task.node_id.as_ref().is_some_and(|present| present != node_id);
             if task.status.state == TaskState::Pending && !elsewhere {
                 task.node_id = Some(node_id.clone());
+                task.assigned_generic = generic.to_vec();
                 task.status = TaskStatus::new(now, TaskState::Assigned, message);
             }
         });
@@ -74,7 +91,21 @@ impl Writer {
     pub(super) fn report_task(&mut self, id: &TaskId, node_id: &NodeId, status: &TaskStatus) {
         self.edit_task(id, |task, _| {
             if task.node_id.as_ref() == Some(node_id) && status.state >= task.status.state {
+                let rejected = is_rejected(&task.status);
                 task.status = status.clone();
+                if rejected {
+                    mark_rejected(&mut task.status);
+                }
+            }
+        });
+    }
+
+    /// The task stops as any other does, and what it held stays its own until then.
+    pub(super) fn reject_task(&mut self, id: &TaskId) {
+        self.edit_task(id, |task, _| {
+            if task.is_live() && task.status.state >= TaskState::Assigned {
+                task.desired_state = DesiredState::Shutdown;
+                mark_rejected(&mut task.status);
             }
         });
     }
@@ -94,5 +125,14 @@ impl Writer {
         let mut changed = Task::clone(present);
         edit(&mut changed, self.now);
         replace(&mut self.tables.tasks, id, changed, (self.version, self.now));
+    }
+}
+
+/// Whatever the agent says of the end, the reason stays.
+fn mark_rejected(status: &mut TaskStatus) {
+    REJECTED.clone_into(&mut status.message);
+    status.err = Some(NO_LONGER_MEETS.to_owned());
+    if status.state.is_terminal() && status.state < TaskState::Rejected {
+        status.state = TaskState::Rejected;
     }
 }

@@ -16,6 +16,7 @@ use swarmnet_proto::document;
 use super::*;
 
 mod attached;
+mod rejected;
 
 fn cluster() -> Cluster {
     Cluster {
@@ -123,7 +124,7 @@ pub(super) fn task(id: &str, service: &str) -> Task {
     }
 }
 
-fn status(state: TaskState) -> Box<TaskStatus> {
+pub(super) fn status(state: TaskState) -> Box<TaskStatus> {
     Box::new(TaskStatus::new(Timestamp(5), state, "said"))
 }
 
@@ -142,8 +143,17 @@ pub(super) fn step(tables: &Tables, index: u64, changes: Vec<Change>) -> Result<
     outcome.map(|()| after)
 }
 
+fn assign(task: &str, node: &str) -> Change {
+    Change::AssignTask {
+        id: TaskId::from_text(task),
+        node_id: NodeId::from_text(node),
+        message: "assigned".into(),
+        generic: Vec::new(),
+    }
+}
+
 /// A service with one task that runs on a node.
-fn running() -> Tables {
+pub(super) fn running() -> Tables {
     let (t, n) = (TaskId::from_text("t1"), NodeId::from_text("n1"));
     tables([
         Change::PutCluster { cluster: Box::new(cluster()), expected: None },
@@ -151,7 +161,7 @@ fn running() -> Tables {
         Change::CreateService(Box::new(service("s1", "web"))),
         Change::CreateTask(Box::new(task("t1", "s1"))),
         Change::AllocateTask { id: t.clone(), attachments: vec![] },
-        Change::AssignTask { id: t.clone(), node_id: n.clone(), message: "assigned".into() },
+        assign("t1", "n1"),
         Change::ReportTask { id: t, node_id: n, status: status(TaskState::Running) },
     ])
 }
@@ -262,12 +272,7 @@ fn a_task_is_not_assigned_to_a_node_that_is_gone() {
         Change::CreateTask(Box::new(task("t1", "s1"))),
         Change::AllocateTask { id: TaskId::from_text("t1"), attachments: vec![] },
     ]);
-    let assign = Change::AssignTask {
-        id: TaskId::from_text("t1"),
-        node_id: NodeId::from_text("n1"),
-        message: String::new(),
-    };
-    assert_eq!(step(&before, 4, vec![assign]).unwrap().tasks, before.tasks);
+    assert_eq!(step(&before, 4, vec![assign("t1", "n1")]).unwrap().tasks, before.tasks);
 }
 
 #[test]
@@ -362,8 +367,10 @@ fn change_of_tasks() -> impl Strategy<Value = Change> {
         (task_id(), node_id()).prop_map(|(id, node_id)| Change::AssignTask {
             id,
             node_id,
-            message: "assigned".into()
+            message: "assigned".into(),
+            generic: Vec::new(),
         }),
+        task_id().prop_map(|id| Change::RejectTask { id }),
         task_id().prop_map(|id| Change::ExplainTask { id, message: "why".into(), err: None }),
         (task_id(), desired()).prop_map(|(id, desired)| Change::SetDesiredState { id, desired }),
         (task_id(), node_id(), task_state()).prop_map(|(id, node_id, state)| {
@@ -393,11 +400,6 @@ fn entries() -> impl Strategy<Value = Vec<Vec<Change>>> {
 fn populated() -> Tables {
     let id = TaskId::from_text;
     let bound = Task { node_id: Some(NodeId::from_text("b")), slot: 0, ..task("b", "b") };
-    let assign = |task: &str, node: &str| Change::AssignTask {
-        id: TaskId::from_text(task),
-        node_id: NodeId::from_text(node),
-        message: "assigned".into(),
-    };
     tables([
         Change::PutCluster { cluster: Box::new(cluster()), expected: None },
         Change::CreateNode(Box::new(node("a"))),
