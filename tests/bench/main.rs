@@ -6,7 +6,7 @@
 //!
 //! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed ·
 //! `overlay` task to task · `vip` a service's address · `program` ten thousand services · `dns` names
-//! of services: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
+//! of services · `scale` a hundred thousand tasks on simulated nodes: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
 //! `KEEP=1` leaves the lab up. Needs root.
 #![expect(clippy::unwrap_used, reason = "a program for developers: a wrong step ends it")]
 
@@ -23,7 +23,10 @@ mod probe;
 mod program;
 mod report;
 mod restart;
+mod scale;
 mod services;
+#[path = "../scale/sim/mod.rs"]
+mod sim;
 mod sockets;
 mod start;
 mod vip;
@@ -50,6 +53,7 @@ const ROWS: &[(&str, Measure)] = &[
     ("vip", Measure::Lab(vip::measure)),
     ("program", Measure::Alone(program::measure)),
     ("dns", Measure::Lab(dns::measure)),
+    ("scale", Measure::Alone(scale::measure)),
 ];
 
 fn main() -> ExitCode {
@@ -58,6 +62,11 @@ fn main() -> ExitCode {
     if let Some(("probe", words)) = words.split_first().map(|(first, rest)| (first.as_str(), rest))
     {
         return probe::run(words);
+    }
+    if let Some((scale::NODES, words)) =
+        words.split_first().map(|(first, rest)| (first.as_str(), rest))
+    {
+        return scale::nodes(words);
     }
     let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
     let selected: Vec<_> = ROWS.iter().filter(|(name, _)| wanted(name)).collect();

@@ -21,6 +21,7 @@ pub(crate) struct Row {
     pub(crate) name: String,
     pub(crate) unit: Unit,
     pub(crate) ours: Samples,
+    /// Empty where there is no peer.
     pub(crate) peer: Samples,
     /// What was run and how, a line each.
     pub(crate) conditions: Vec<String>,
@@ -40,6 +41,11 @@ impl Report {
     }
 
     pub(crate) fn row(&mut self, row: &Row) {
+        if row.peer.all().is_empty() {
+            self.line(&columns(&row.name, &figure(&row.ours, row.unit), "-", "-"));
+            row.conditions.iter().for_each(|condition| self.line(&format!("    {condition}")));
+            return;
+        }
         let ratios = row.ours.ratios(&row.peer);
         let (least, most) = ratios.spread();
         let ratio = format!("{:.2} ({least:.2} to {most:.2})", ratios.median());

@@ -23,6 +23,7 @@ mod names_client;
 mod networks;
 mod observe;
 mod overlay;
+mod schedule;
 mod service;
 mod survive;
 mod vip;
@@ -46,6 +47,10 @@ const CASES: &[Case] = &[
     ("a_service_is_created_listed_and_removed", service::is_created_listed_and_removed),
     ("a_published_port_answers_everywhere", service::a_published_port_answers_everywhere),
     ("scaling_spreads_tasks_over_nodes", service::scaling_spreads_tasks_over_nodes),
+    ("schedule_constraints_choose_nodes", schedule::constraints_choose_nodes),
+    ("schedule_a_changed_label_moves_tasks", schedule::a_changed_label_moves_tasks),
+    ("schedule_what_is_used_up_is_told", schedule::what_is_used_up_is_told),
+    ("schedule_preferences_spread_tasks", schedule::preferences_spread_tasks),
     ("an_image_is_pulled_from_a_registry", service::an_image_is_pulled_from_a_registry),
     ("a_rollback_restores_the_previous_spec", service::a_rollback_restores_the_previous_spec),
     ("both_docker_clis_work", service::both_docker_clis_work),
