@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::view::{Item, ItemKey, NetworkItem};
-use swarmnet_model::{CallError, Clock, NetworkId, NodeId, NodeView, PublishedPort, TaskId};
+use swarmnet_model::{CallError, Clock, NetworkId, NodeId, NodeView, PublishedPort, Role, TaskId};
 use swarmnet_proto::transport::TlsContext;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -98,6 +98,7 @@ pub struct Agent {
     desk: Desk,
     told: watch::Sender<Told>,
     managers: watch::Receiver<Vec<(NodeId, String)>>,
+    role: watch::Receiver<Option<Role>>,
     problem: watch::Receiver<Option<String>>,
     engine: watch::Receiver<Option<EngineFacts>>,
     networks: watch::Receiver<Vec<EngineNetwork>>,
@@ -137,6 +138,7 @@ impl Agent {
         let told = watch::Sender::new(Told { view: Arc::clone(&view), complete: false });
         let kept = watch::Sender::new(Arc::clone(&view));
         let learned = watch::Sender::new(Vec::new());
+        let role = watch::Sender::new(None);
         let problem = watch::Sender::new(Some("no session with a manager yet".to_owned()));
         let facts = watch::Sender::new(None);
         let networks = watch::Sender::new(Vec::new());
@@ -153,6 +155,7 @@ impl Agent {
             desk: desk.clone(),
             told: told.clone(),
             managers: learned.subscribe(),
+            role: role.subscribe(),
             problem: problem.subscribe(),
             engine: facts.subscribe(),
             networks: networks.subscribe(),
@@ -183,6 +186,7 @@ impl Agent {
             told,
             stored: kept.clone(),
             learned,
+            role,
             problem,
         };
         let rest = || agent.rest.clone();
@@ -235,6 +239,11 @@ impl Agent {
     /// Managers as the cluster names them: node and `host:port`; empty until the first session.
     pub fn managers(&self) -> watch::Receiver<Vec<(NodeId, String)>> {
         self.managers.clone()
+    }
+
+    /// The role the cluster wants this node to have; `None` until the first session.
+    pub fn role(&self) -> watch::Receiver<Option<Role>> {
+        self.role.clone()
     }
 
     /// Why there is no session with a manager; `None` while there is one.

@@ -182,6 +182,7 @@ impl Manager {
 fn message(session: &str, update: &ViewUpdate) -> v1::SessionMessage {
     v1::SessionMessage {
         probe: Vec::new(),
+        role: String::new(),
         session_id: session.to_owned(),
         heartbeat_period_ms: 100,
         managers: vec![v1::Manager { node_id: "m1".into(), addr: "m1".into() }],

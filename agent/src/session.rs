@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use swarmnet_model::connectivity::ProbeOrder;
 use swarmnet_model::limits::{RPC_MESSAGE_BYTES_MAX, STATUSES_PER_REPORT};
-use swarmnet_model::{NodeDescription, NodeId, NodeView, ViewUpdate};
+use swarmnet_model::{NodeDescription, NodeId, NodeView, Role, ViewUpdate};
 use swarmnet_proto::document::{self, BadDocument};
 use swarmnet_proto::v1;
 use swarmnet_proto::v1::dispatcher_client::DispatcherClient;
@@ -92,6 +92,8 @@ pub struct SessionParts {
     pub stored: watch::Sender<Arc<NodeView>>,
     /// Managers as the cluster names them.
     pub learned: watch::Sender<Vec<(NodeId, String)>>,
+    /// What role the cluster wants this node to have; `None` until it is told.
+    pub role: watch::Sender<Option<Role>>,
     /// Why there is no session; `None` while there is one.
     pub problem: watch::Sender<Option<String>>,
 }
@@ -277,6 +279,9 @@ impl Reader<'_> {
                 *known = managers;
                 changed
             });
+        }
+        if let Some(role) = Role::from_word(&message.role) {
+            self.parts.role.send_if_modified(|known| known.replace(role) != Some(role));
         }
         if !message.probe.is_empty()
             && let Err(error) = self.orders.try_send(document::decode("probe", &message.probe)?)

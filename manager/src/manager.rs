@@ -184,7 +184,7 @@ impl Manager {
     pub async fn call(&self, call: Call) -> Result<Reply, CallError> {
         let carried_out = async {
             match self.group.await_leader(LEADER_PATIENCE).await {
-                Leader::Own => control::call(&self.store, call, self.store.now(), &mut OsIds).await,
+                Leader::Own => control::lead(&self.group, &self.store, call).await,
                 Leader::Other(leader) => forward::call(&self.tls, &leader.addr, &call).await,
                 Leader::Unknown => Err(CallError::no_leader()),
             }

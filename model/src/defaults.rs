@@ -25,6 +25,8 @@ pub const RESTART_DELAY: Duration = Duration::from_secs(5);
 pub const STOP_GRACE_PERIOD: Duration = Duration::from_secs(10);
 /// Time after a new task runs in which its failure counts against the update.
 pub const UPDATE_MONITOR: Duration = Duration::from_secs(5);
+/// Time in which a task of an update must run, unless a label says otherwise.
+pub const UPDATE_DEADLINE: Duration = Duration::from_secs(600);
 /// Longest wait for the old task before its replacement runs.
 pub const OLD_TASK_STOP_WAIT: Duration = Duration::from_secs(60);
 /// A node that is down this long loses its tasks as orphaned.

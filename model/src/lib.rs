@@ -36,6 +36,7 @@ pub mod tables;
 pub mod task;
 pub mod template;
 pub mod update;
+pub mod update_rules;
 pub mod version;
 pub mod view;
 pub mod vni;

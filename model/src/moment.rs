@@ -25,7 +25,7 @@ pub fn parse(text: &str, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// Reads Go's form of a duration: numbers with units, largest first or not.
-fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut sum = Duration::ZERO;
     while !rest.is_empty() {

@@ -19,6 +19,11 @@ pub enum Role {
 }
 
 impl Role {
+    /// Reads what [`Self::as_str`] writes.
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Worker, Self::Manager].into_iter().find(|role| role.as_str() == word)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Worker => "worker",
@@ -138,6 +143,15 @@ pub struct Node {
 }
 
 impl Node {
+    /// Returns the role of the node's next certificate. A manager stays one until it has left Raft:
+    /// it must not stop while its vote counts.
+    pub fn next_role(&self) -> Role {
+        match (self.spec.role, &self.manager) {
+            (Role::Worker, None) => Role::Worker,
+            (Role::Manager, _) | (Role::Worker, Some(_)) => Role::Manager,
+        }
+    }
+
     /// Returns the host name, or the id while the node has not described itself.
     pub fn hostname(&self) -> &str {
         self.description.as_ref().map_or(self.id.as_str(), |d| &d.hostname)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use swarmnet_engine_api::{AttachRequest, Attached, LocalNetworks};
-use swarmnet_model::{CallError, NetworkId, NodeId, TaskId};
+use swarmnet_model::{CallError, NetworkId, NodeId, Role, TaskId};
 use swarmnet_proto::transport::TlsContext;
 use tokio::sync::watch;
 
@@ -33,6 +33,9 @@ pub(crate) trait Agents: Send + Sync + 'static {
 pub(crate) trait AgentRole: Send + Sync + 'static {
     /// Returns the managers it heard of last.
     fn managers(&self) -> watch::Receiver<Managers>;
+
+    /// Returns the role the cluster wants this node to have; `None` until a manager has told it.
+    fn role(&self) -> watch::Receiver<Option<Role>>;
 
     /// Returns the swarm networks on this node's engine.
     fn local_networks(&self) -> LocalNetworks;

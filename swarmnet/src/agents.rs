@@ -10,7 +10,7 @@ use swarmnet_agent::dataplane::DataPlane;
 use swarmnet_agent::engine::{DockerEngine, Engine, EngineError, take_down};
 use swarmnet_agent::{Agent, AgentConfig};
 use swarmnet_engine_api::{AttachRequest, Attached, AttachedEndpoint, LocalNetwork, LocalNetworks};
-use swarmnet_model::{CallError, NetworkId, NodeId, NodeView, TaskId};
+use swarmnet_model::{CallError, NetworkId, NodeId, NodeView, Role, TaskId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -96,6 +96,10 @@ struct RunningAgent {
 impl AgentRole for RunningAgent {
     fn managers(&self) -> watch::Receiver<Managers> {
         self.heard.subscribe()
+    }
+
+    fn role(&self) -> watch::Receiver<Option<Role>> {
+        self.agent.role()
     }
 
     fn local_networks(&self) -> LocalNetworks {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use swarmnet_manager::ca::NodeKey;
 use swarmnet_model::limits::CALL_TIMEOUT;
-use swarmnet_model::{Clock, IdSource, SecretText, Timestamp};
+use swarmnet_model::{Clock, IdSource, Role, SecretText, Timestamp};
 use swarmnet_proto::transport::{NodeIdentity, TlsContext};
 use swarmnet_proto::v1::IssueRequest;
 use swarmnet_proto::v1::ca_client::CaClient;
@@ -23,6 +23,8 @@ const KEY: &str = "swarm-node.key";
 const NEXT_KEY: &str = "swarm-node.key.next";
 /// Between two attempts to renew while no manager answers.
 const RENEW_PAUSE: Duration = Duration::from_secs(60);
+/// The same while the certificate names another role than the cluster wants: somebody waits for it.
+const ROLE_PAUSE: Duration = Duration::from_secs(1);
 
 /// `certificates/` of the state directory.
 #[derive(Clone, Debug)]
@@ -81,34 +83,60 @@ impl IdentityFiles {
     }
 }
 
-/// Renews the certificate when a random 50 to 80 % of its life is over, until `stop`.
-pub(crate) async fn keep_renewed(
-    tls: TlsContext,
-    files: IdentityFiles,
-    managers: watch::Receiver<Vec<String>>,
-    stop: CancellationToken,
-) {
+/// What [`keep_renewed`] works with.
+pub(crate) struct Renewal {
+    pub(crate) tls: TlsContext,
+    pub(crate) files: IdentityFiles,
+    pub(crate) managers: watch::Receiver<Vec<String>>,
+    /// What the cluster wants; `None` until it is told.
+    pub(crate) wanted: watch::Receiver<Option<Role>>,
+    /// What the certificate says.
+    pub(crate) certified: watch::Sender<Role>,
+}
+
+/// Renews the certificate when a random 50 to 80 % of its life is over, and at once when the cluster
+/// wants the node in another role, until `stop`.
+pub(crate) async fn keep_renewed(mut renewal: Renewal, stop: CancellationToken) {
     loop {
-        let wait = time_to_renewal(&tls.identity().certificate_pem, SystemClock.now());
+        let (role, pem) = (renewal.tls.role(), renewal.tls.identity().certificate_pem);
+        let wait = time_to_renewal(&pem, SystemClock.now());
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
+            // Without an agent nobody tells: the certificate's time counts.
+            Ok(_) = renewal.wanted.wait_for(|wanted| wanted.is_some_and(|w| w != role)) => {}
         }
-        let known = managers.borrow().clone();
-        match renew(&tls, &files, &known).await {
-            Ok(()) => tracing::info!("node certificate renewed"),
+        let known = renewal.managers.borrow().clone();
+        let wanted = (*renewal.wanted.borrow()).unwrap_or(role);
+        let renewed = tokio::select! {
+            () = stop.cancelled() => return,
+            renewed = renew(&renewal.tls, &renewal.files, &known, wanted) => renewed,
+        };
+        match renewed {
+            Ok(()) => {
+                tracing::info!(role = wanted.as_str(), "node certificate renewed");
+                renewal.certified.send_replace(wanted);
+            }
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "node certificate not renewed yet");
+                let pause = if wanted == role { RENEW_PAUSE } else { ROLE_PAUSE };
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = tokio::time::sleep(RENEW_PAUSE) => {}
+                    () = tokio::time::sleep(pause) => {}
                 }
             }
         }
     }
 }
 
-async fn renew(tls: &TlsContext, files: &IdentityFiles, managers: &[String]) -> anyhow::Result<()> {
+/// Asks the managers in turn for a certificate of the role; one that lags behind may give another,
+/// which is not taken.
+async fn renew(
+    tls: &TlsContext,
+    files: &IdentityFiles,
+    managers: &[String],
+    role: Role,
+) -> anyhow::Result<()> {
     let key = NodeKey::generate()?;
     let mut failure = anyhow::anyhow!("no manager is known");
     for addr in managers {
@@ -116,6 +144,9 @@ async fn renew(tls: &TlsContext, files: &IdentityFiles, managers: &[String]) -> 
             IssueRequest { csr_pem: key.csr_pem.clone().into_bytes(), ..IssueRequest::default() };
         let mut client = CaClient::new(tls.channel(addr));
         match tokio::time::timeout(CALL_TIMEOUT, client.issue(request)).await {
+            Ok(Ok(response)) if response.get_ref().role != role.as_str() => {
+                failure = anyhow::anyhow!("{addr} does not know this node as {}", role.as_str());
+            }
             Ok(Ok(response)) => {
                 let identity = NodeIdentity {
                     certificate_pem: String::from_utf8(response.into_inner().certificate_pem)?,
@@ -160,7 +191,7 @@ mod tests {
 
     use swarmnet_manager::ca::{Subject, issue, new_root};
     use swarmnet_model::cluster::RootCa;
-    use swarmnet_model::{ClusterId, NodeId, Role};
+    use swarmnet_model::{ClusterId, NodeId};
 
     use super::*;
 

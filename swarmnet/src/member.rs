@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent_role::{AgentParts, AgentRole, Agents, Managers};
 use crate::clock::SystemClock;
-use crate::identity::{IdentityFiles, keep_renewed};
+use crate::files;
+use crate::identity::{IdentityFiles, Renewal, keep_renewed};
 use crate::manager_role::ManagerRole;
 use crate::node_file::NodeFile;
 
@@ -30,6 +31,10 @@ pub(crate) struct Member {
     pub(crate) file: NodeFile,
     agent: Arc<dyn AgentRole>,
     manager: Option<ManagerRole>,
+    /// What the certificate says.
+    certified: watch::Sender<Role>,
+    /// The role this node acts in; it follows `certified`.
+    acting: Role,
     /// Why a manager that should run does not.
     pub(crate) manager_error: Option<String>,
     background: JoinSet<()>,
@@ -51,7 +56,10 @@ impl Member {
     ) -> anyhow::Result<Self> {
         let founding = bootstrap.is_some();
         let (mut manager, mut manager_error, mut file) = (None, None, file);
-        if tls.role() == Role::Manager {
+        let acting = tls.role();
+        if acting == Role::Worker {
+            forget_manager(&state_dir, &mut file)?;
+        } else {
             match start_manager(&state_dir, &tls, &mut file, bootstrap).await {
                 Ok(running) => manager = Some(running),
                 Err(error) if founding => return Err(error),
@@ -78,6 +86,8 @@ impl Member {
             file,
             agent,
             manager,
+            certified: watch::Sender::new(acting),
+            acting,
             manager_error,
             background: JoinSet::new(),
             stop: CancellationToken::new(),
@@ -89,10 +99,14 @@ impl Member {
     /// Renews the certificate and keeps the list of managers on disk.
     fn supply(&mut self) {
         let addresses = watch::Sender::new(self.file.managers.clone());
-        let files = IdentityFiles::new(&self.state_dir);
-        let renewal =
-            keep_renewed(self.tls.clone(), files, addresses.subscribe(), self.stop.clone());
-        self.background.spawn(renewal);
+        let renewal = Renewal {
+            tls: self.tls.clone(),
+            files: IdentityFiles::new(&self.state_dir),
+            managers: addresses.subscribe(),
+            wanted: self.agent.role(),
+            certified: self.certified.clone(),
+        };
+        self.background.spawn(keep_renewed(renewal, self.stop.clone()));
         let keeping = keep_managers(
             self.state_dir.clone(),
             self.file.clone(),
@@ -113,7 +127,45 @@ impl Member {
 
     pub(crate) fn lacks_manager(&self) -> bool {
         let works = self.manager.as_ref().is_some_and(|role| !role.manager().has_failed());
-        self.tls.role() == Role::Manager && !works
+        self.acting == Role::Manager && !works
+    }
+
+    /// Returns once the certificate names another role than this node acts in.
+    pub(crate) fn other_role(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (mut certified, acting) = (self.certified.subscribe(), self.acting);
+        async move {
+            if certified.wait_for(|role| *role != acting).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Becomes what the certificate says: a manager starts and joins Raft; or it ends, and what it
+    /// kept of the cluster goes. The agent and its tasks notice nothing.
+    pub(crate) async fn change_role(&mut self) {
+        self.acting = *self.certified.borrow();
+        tracing::info!(role = self.acting.as_str(), "this node has another role");
+        if self.acting == Role::Manager {
+            return self.retry_manager().await;
+        }
+        if let Some(manager) = self.manager.take() {
+            bounded("manager", manager.stop()).await;
+        }
+        self.manager_error = None;
+        self.learn_managers();
+        // What is left is removed at the next start: by then the certificate says the same.
+        if let Err(error) = forget_manager(&self.state_dir, &mut self.file) {
+            tracing::error!(error = format!("{error:#}"), "state of a manager is left on disk");
+        }
+    }
+
+    /// The list in the file is kept by a task of its own.
+    fn learn_managers(&mut self) {
+        let heard: Vec<String> =
+            self.agent.managers().borrow().iter().map(|(_, addr)| addr.clone()).collect();
+        if !heard.is_empty() {
+            self.file.managers = heard;
+        }
     }
 
     /// Tries again to start the manager that failed.
@@ -121,6 +173,7 @@ impl Member {
         if let Some(failed) = self.manager.take() {
             bounded("manager", failed.stop()).await;
         }
+        self.learn_managers();
         match start_manager(&self.state_dir, &self.tls, &mut self.file, None).await {
             Ok(manager) => (self.manager, self.manager_error) = (Some(manager), None),
             Err(error) => self.manager_error = Some(report(&error)),
@@ -155,6 +208,15 @@ impl Member {
         self.stop.cancel();
         while self.background.join_next().await.is_some() {}
     }
+}
+
+/// Removes what a manager kept: its place in Raft is not its own any more.
+fn forget_manager(state_dir: &std::path::Path, file: &mut NodeFile) -> anyhow::Result<()> {
+    files::remove(&state_dir.join("raft"))?;
+    if file.raft_id.take().is_some() {
+        file.save(state_dir)?;
+    }
+    Ok(())
 }
 
 async fn start_manager(

@@ -132,6 +132,7 @@ impl Node {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             let answer_by = self.answer_by();
+            let other_role = self.other_role();
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(request) = self.requests.recv() => self.serve(request).await,
@@ -140,6 +141,7 @@ impl Node {
                     Err(error) => tracing::error!(%error, "join attempt has failed"),
                 },
                 () = until(answer_by) => self.answer_late(),
+                () = other_role => self.change_role().await,
                 () = tokio::time::sleep(MANAGER_RETRY) => {
                     if !self.lacks_manager() {
                         continue;
@@ -364,6 +366,26 @@ impl Node {
 
     fn lacks_manager(&self) -> bool {
         matches!(&self.place, Place::Inside(member) if member.lacks_manager())
+    }
+
+    /// Returns once the member's certificate names another role.
+    fn other_role(&self) -> impl Future<Output = ()> + Send + 'static {
+        let changed = match &self.place {
+            Place::Inside(member) => Some(member.other_role()),
+            Place::Outside | Place::Joining(_) => None,
+        };
+        async move {
+            match changed {
+                Some(changed) => changed.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn change_role(&mut self) {
+        if let Place::Inside(member) = &mut self.place {
+            member.change_role().await;
+        }
     }
 
     async fn retry_manager(&mut self) {

@@ -10,7 +10,9 @@ use async_trait::async_trait;
 use swarmnet_engine_api::{
     AttachRequest, Attached, ControlPlane, InitRequest, JoinRequest, LocalNetworks, LocalState,
 };
-use swarmnet_model::{Availability, Call, CallError, ClusterSpec, Code, NetworkId, NodeId, TaskId};
+use swarmnet_model::{
+    Availability, Call, CallError, ClusterSpec, Code, NetworkId, NodeId, Role, TaskId,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -21,16 +23,17 @@ use crate::agent_role::{AgentParts, AgentRole, Agents, Managers};
 use crate::control_plane::NodeControl;
 use crate::node::Node;
 
-/// Agents that do nothing.
-struct IdleAgents;
+/// Agents that do nothing; what managers would tell of the node's role, the test tells.
+struct IdleAgents(watch::Sender<Managers>, watch::Sender<Option<Role>>);
 
-struct IdleAgent(watch::Sender<Managers>);
+struct IdleAgent(watch::Sender<Managers>, watch::Sender<Option<Role>>);
 
 #[async_trait]
 impl Agents for IdleAgents {
     async fn start(&self, parts: AgentParts) -> anyhow::Result<Arc<dyn AgentRole>> {
         let managers = parts.managers.into_iter().map(|addr| (None, addr)).collect();
-        Ok(Arc::new(IdleAgent(watch::Sender::new(managers))))
+        self.0.send_replace(managers);
+        Ok(Arc::new(IdleAgent(self.0.clone(), self.1.clone())))
     }
 }
 
@@ -38,6 +41,10 @@ impl Agents for IdleAgents {
 impl AgentRole for IdleAgent {
     fn managers(&self) -> watch::Receiver<Managers> {
         self.0.subscribe()
+    }
+
+    fn role(&self) -> watch::Receiver<Option<Role>> {
+        self.1.subscribe()
     }
 
     fn local_networks(&self) -> LocalNetworks {
@@ -66,6 +73,8 @@ struct TestNode {
     dir: tempfile::TempDir,
     port: u16,
     control: NodeControl,
+    managers: watch::Sender<Managers>,
+    role: watch::Sender<Option<Role>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -78,16 +87,17 @@ impl TestNode {
     }
 
     async fn start_in(dir: tempfile::TempDir, port: u16) -> Self {
+        let (managers, role) = (watch::Sender::new(Vec::new()), watch::Sender::new(None));
         let (mut node, requests, status) = Node::new(
             dir.path().join("state"),
             dir.path().join("engine.sock"),
-            Arc::new(IdleAgents),
+            Arc::new(IdleAgents(managers.clone(), role.clone())),
         );
         node.resume().await;
         let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(node.run(stop.clone()));
         let control = NodeControl::new(requests, status);
-        Self { dir, port, control, stop, tasks }
+        Self { dir, port, control, managers, role, stop, tasks }
     }
 
     async fn stop(mut self) -> (tempfile::TempDir, u16) {
@@ -270,6 +280,96 @@ async fn a_second_manager_joins_and_both_answer() {
     }
     second.stop().await;
     first.stop().await;
+}
+
+/// Waits for a state that must be reached.
+async fn eventually(what: &str, mut reached: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while !reached().await {
+        assert!(tokio::time::Instant::now() < deadline, "not reached: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl TestNode {
+    fn id(&self) -> NodeId {
+        self.control.local_node().node_id.unwrap()
+    }
+
+    /// Wishes another role for a node, asking this manager.
+    async fn give_role(&self, id: &NodeId, role: Role) -> Result<(), CallError> {
+        let present = self.control.read().await?.nodes[id].clone();
+        let spec = swarmnet_model::NodeSpec { role, ..present.spec.clone() };
+        let version = present.version;
+        self.control.call(Call::UpdateNode { id: id.clone(), version, spec }).await.map(drop)
+    }
+
+    /// Tells the node what its agent would hear from `manager`'s leader.
+    async fn hear(&self, manager: &Self) -> Role {
+        let tables = manager.control.read().await.unwrap();
+        let members = tables.nodes.values().filter_map(|node| {
+            node.manager.as_ref().map(|member| (Some(node.id.clone()), member.addr.clone()))
+        });
+        self.managers.send_replace(members.collect());
+        let role = tables.nodes[&self.id()].next_role();
+        self.role.send_replace(Some(role));
+        role
+    }
+
+    async fn becomes_manager(&self, asked: &Self) {
+        asked.give_role(&self.id(), Role::Manager).await.unwrap();
+        assert_eq!(self.hear(asked).await, Role::Manager);
+        eventually("it is a manager", async || self.control.local_node().is_manager).await;
+        eventually("it is in Raft and answers", async || {
+            self.control.read().await.is_ok_and(|tables| tables.nodes[&self.id()].manager.is_some())
+        })
+        .await;
+    }
+
+    async fn becomes_worker(&self, asked: &Self) {
+        eventually("the demotion is accepted", async || {
+            asked.give_role(&self.id(), Role::Worker).await.is_ok()
+        })
+        .await;
+        eventually("it has left Raft", async || {
+            asked
+                .control
+                .read()
+                .await
+                .is_ok_and(|tables| tables.nodes[&self.id()].manager.is_none())
+        })
+        .await;
+        assert_eq!(self.hear(asked).await, Role::Worker);
+        eventually("it is a worker", async || !self.control.local_node().is_manager).await;
+        assert!(!self.dir.path().join("state/raft").exists(), "the log is left on disk");
+        let error = self.control.read().await.unwrap_err();
+        assert!(error.to_string().contains("Worker nodes can't be used to view"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_change_in_place_also_of_the_leader() {
+    let (first, second) = (TestNode::start().await, TestNode::start().await);
+    first.init().await;
+    let token = first.worker_token().await;
+    second.control.join(second.join_request(&first, &token)).await.unwrap();
+    let last = first.give_role(&first.id(), Role::Worker).await.unwrap_err().to_string();
+    assert!(last.ends_with("attempting to demote the last manager of the swarm"), "{last}");
+
+    second.becomes_manager(&first).await;
+    eventually("both vote", async || first.control.raft_view().reachable.len() == 2).await;
+    first.becomes_worker(&second).await;
+    assert_eq!(second.control.raft_view().leader, Some(second.id()));
+    // Back again, under a new id in Raft; and it survives a restart.
+    first.becomes_manager(&second).await;
+    let id = first.id();
+    let (dir, port) = first.stop().await;
+    let first = TestNode::start_in(dir, port).await;
+    assert_eq!(first.id(), id);
+    eventually("it answers", async || first.control.read().await.is_ok()).await;
+    first.becomes_worker(&second).await;
+    first.stop().await;
+    second.stop().await;
 }
 
 #[tokio::test]

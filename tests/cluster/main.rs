@@ -21,11 +21,13 @@ mod mtu;
 mod names;
 mod names_client;
 mod networks;
+mod nodes;
 mod observe;
 mod overlay;
 mod schedule;
 mod service;
 mod survive;
+mod updates;
 mod vip;
 mod vip_client;
 
@@ -73,6 +75,14 @@ const CASES: &[Case] = &[
     ("udp_moves_to_a_living_backend", vip::udp_moves_to_a_living_backend),
     ("connections_outlive_changes_around_them", vip::connections_outlive_changes),
     ("a_rolling_update_loses_no_request", vip::a_rolling_update_loses_no_request),
+    ("updates_with_health_checks_lose_no_request", updates::with_health_checks_lose_no_request),
+    ("updates_wait_until_a_task_is_healthy", updates::wait_until_a_task_is_healthy),
+    ("updates_pause_or_roll_back_on_failure", updates::pause_or_roll_back_on_failure),
+    ("updates_have_a_deadline", updates::have_a_deadline),
+    ("updates_stop_first_where_a_host_port_is_held", updates::stop_first_where_a_host_port_is_held),
+    ("nodes_drain_without_a_lost_request", nodes::drain_without_a_lost_request),
+    ("nodes_change_their_role_in_place", nodes::change_their_role_in_place),
+    ("nodes_are_removed", nodes::are_removed),
     ("plain_containers_meet_across_nodes", attach::plain_containers_meet_across_nodes),
     (
         "plain_containers_are_refused_in_dockers_words",

@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
-use swarmnet_model::{Call, CallError, Reply, Service, ServiceMode, ServiceSpec, Tables};
+use swarmnet_model::{
+    Call, CallError, Reply, Service, ServiceMode, ServiceSpec, Tables, update_rules,
+};
 
 use crate::app::{App, Exchange};
 use crate::convert::service as convert;
@@ -55,6 +57,7 @@ pub(crate) async fn create(mut x: Exchange) -> Answer {
     if spec.name.is_empty() {
         name_it(&mut spec, &tables)?;
     }
+    warnings.extend(order_warning(&spec, &tables));
     let id = created(x.app.ask(Call::CreateService { spec: Box::new(spec) }).await?)?;
     let mut answer = json!({"ID": id});
     if !warnings.is_empty() {
@@ -74,8 +77,10 @@ pub(crate) async fn update(mut x: Exchange, id: &str) -> Answer {
     let id = find(&tables, id)?.id.clone();
     let (spec, warnings) = match x.query.get("rollback") {
         "" | "none" => {
-            let warnings = warnings(document.unknown, x.request.headers());
-            (Some(Box::new(read_spec(&x, document.value, &tables).await?)), warnings)
+            let mut warnings = warnings(document.unknown, x.request.headers());
+            let spec = read_spec(&x, document.value, &tables).await?;
+            warnings.extend(order_warning(&spec, &tables));
+            (Some(Box::new(spec)), warnings)
         }
         "previous" => (None, Vec::new()),
         other => {
@@ -211,6 +216,13 @@ pub(super) fn created(reply: Reply) -> Result<String, ApiError> {
 fn warnings(unknown: Vec<String>, headers: &HeaderMap) -> Vec<String> {
     let stored = |path: String| format!("{path} is stored but has no effect");
     unknown.into_iter().map(stored).chain(registry_warning(headers)).collect()
+}
+
+/// Says so where the order of updates cannot be what is asked for.
+fn order_warning(spec: &ServiceSpec, tables: &Tables) -> Option<String> {
+    let why = update_rules::stops_first(spec, spec.update.as_ref()?, tables)?;
+    tracing::warn!(service = spec.name, %why, "updates of this service will go another way");
+    Some(format!("updates of this service will be {why}"))
 }
 
 fn registry_warning(headers: &HeaderMap) -> Option<String> {

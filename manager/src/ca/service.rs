@@ -66,15 +66,22 @@ impl CaService {
         Ok(response)
     }
 
-    /// Certifies another key for a node that has a certificate, under the role the cluster gave it.
-    fn renew(&self, request: &Request<IssueRequest>) -> Result<IssueResponse, Status> {
+    /// Certifies another key for a node that has a certificate, under the role the cluster gives it.
+    /// Another role than before is written first: only the leader can.
+    async fn renew(&self, request: &Request<IssueRequest>) -> Result<IssueResponse, Status> {
         let peer = self.tls.require(request, &[Role::Worker, Role::Manager])?;
         let tables = self.store.snapshot();
         let cluster = cluster(&tables)?;
         let node = tables.nodes.get(&peer.node_id).ok_or_else(|| {
             Status::permission_denied(format!("node {} is not part of the swarm", peer.node_id))
         })?;
-        self.certify(&tables, cluster, &request.get_ref().csr_pem, (peer.node_id, node.role))
+        let role = node.next_role();
+        if role != node.role {
+            let change = Change::SetNodeRole { id: node.id.clone(), role };
+            self.store.propose(vec![change]).await.map_err(|error| refused(&error))?;
+            tracing::info!(node.id = %node.id, role = role.as_str(), "node gets another role");
+        }
+        self.certify(&tables, cluster, &request.get_ref().csr_pem, (peer.node_id, role))
     }
 
     fn role_of(&self, source: IpAddr, text: &str, cluster: &Cluster) -> Result<Role, Status> {
@@ -136,7 +143,7 @@ impl Ca for CaService {
         request: Request<IssueRequest>,
     ) -> Result<Response<IssueResponse>, Status> {
         if request.get_ref().token.is_empty() {
-            return self.renew(&request).map(Response::new);
+            return self.renew(&request).await.map(Response::new);
         }
         let PeerAddr(source) = *request
             .extensions()

@@ -3,6 +3,8 @@
 use swarmnet_model::{Call, CallError, IdSource, Reply, Tables, Timestamp};
 
 use super::{cluster, network, node, service};
+use crate::ids::OsIds;
+use crate::raft::RaftGroup;
 use crate::store::{Change, ProposeError, Store};
 
 /// A call that lost a race this often is given up.
@@ -49,6 +51,15 @@ pub async fn call(
     }
 }
 
+/// Carries out `call` on the manager that leads.
+///
+/// # Errors
+/// As [`call`](self::call); a demotion that would cost the quorum.
+pub async fn lead(group: &RaftGroup, store: &Store, call: Call) -> Result<Reply, CallError> {
+    node::check_quorum(&store.snapshot(), &group.view(), &call)?;
+    self::call(store, call, store.now(), &mut OsIds).await
+}
+
 fn decide(
     tables: &Tables,
     call: &Call,
@@ -83,7 +94,6 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::ids::OsIds;
     use crate::store::{Proposer, Refused, Transaction, apply};
     use crate::world::{START, World, spec};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use swarmnet_model::{
-    CallError, Cluster, ClusterSpec, Code, IdSource, SecretText, Tables, Version,
+    CallError, Cluster, ClusterSpec, Code, IdSource, SecretText, Tables, Version, update_rules,
 };
 
 use super::call::Decision;
@@ -35,6 +35,8 @@ pub(super) fn update(
     if spec.node_cert_expiry < CERT_EXPIRY_MIN {
         return Err(CallError::invalid("minimum certificate expiry time is: 1h0m0s"));
     }
+    update_rules::deadline_in(&spec.labels)
+        .map_err(|error| CallError::invalid(error.to_string()))?;
     let mut cluster = Cluster::clone(present);
     cluster.spec = spec.clone();
     if rotate.worker {

@@ -53,7 +53,7 @@ impl Control for ControlService {
         let call: Call = document::decode("call", &request.into_inner().call)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let result = match self.group.leader() {
-            Leader::Own => super::call(&self.store, call, self.store.now(), &mut OsIds).await,
+            Leader::Own => super::lead(&self.group, &self.store, call).await,
             Leader::Other(_) | Leader::Unknown => Err(CallError::no_leader()),
         };
         Ok(Response::new(ControlResponse { result: document::encode(&result) }))

@@ -63,9 +63,7 @@ pub(super) async fn admit(store: &Store, id: &NodeId, addr: &str) -> Result<u64,
 
 fn admission(cluster: &Cluster, node: &Node, raft_id: u64, addr: &str) -> Vec<Change> {
     let member = ManagerMember { raft_id, addr: addr.to_owned() };
-    let expected = node.spec_version;
-    let node = Node { role: Role::Manager, manager: Some(member), ..node.clone() };
-    let mut changes = vec![Change::UpdateNode { node: Box::new(node), expected }];
+    let mut changes = vec![Change::SetManager { id: node.id.clone(), member: Some(member) }];
     if raft_id >= cluster.next_raft_id {
         let expected = Some(cluster.version);
         let cluster = Cluster { next_raft_id: raft_id + 1, ..cluster.clone() };

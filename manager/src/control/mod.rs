@@ -13,4 +13,4 @@ mod subnet;
 mod validate;
 
 pub use attached::attached;
-pub use call::call;
+pub use call::{call, lead};

@@ -1,11 +1,14 @@
 //! Pure: node calls: update, remove.
 
-use swarmnet_model::{CallError, Code, Node, NodeId, NodeSpec, NodeState, Role, Tables, Version};
+use swarmnet_model::{
+    Call, CallError, Code, Node, NodeId, NodeSpec, NodeState, Role, Tables, Version,
+};
 
 use super::call::Decision;
+use crate::raft::{RaftView, Reachability};
 use crate::store::Change;
 
-/// Writes availability, labels and name. The role stays: managers join as such.
+/// Writes the spec. A role is a wish: the node gets a certificate of it, and joins or leaves Raft.
 pub(super) fn update(
     tables: &Tables,
     id: &NodeId,
@@ -29,13 +32,43 @@ fn check_role(tables: &Tables, present: &Node, wanted: Role) -> Result<(), CallE
         return Ok(());
     }
     let managers = tables.nodes.values().filter(|node| node.spec.role == Role::Manager).count();
-    if wanted == Role::Worker && managers == 1 {
-        let message = "attempting to demote the last manager of the swarm";
-        return Err(CallError::manager(Code::FailedPrecondition, message));
+    match wanted {
+        Role::Worker if managers == 1 => {
+            let message = "attempting to demote the last manager of the swarm";
+            Err(CallError::manager(Code::FailedPrecondition, message))
+        }
+        // Its manager still runs under an id that Raft has forgotten.
+        Role::Manager if present.role == Role::Manager && present.manager.is_none() => {
+            let id = &present.id;
+            let message = format!("node {id} is still being demoted: try again in a moment");
+            Err(CallError::manager(Code::FailedPrecondition, message))
+        }
+        Role::Worker | Role::Manager => Ok(()),
     }
-    let message = "changing the role of a node is not supported by this version of swarmnet: let it \
-                   leave and join again with the token of the other role";
-    Err(CallError::manager(Code::Unimplemented, message))
+}
+
+/// Refuses the demotion of a manager without which too few of the others could be reached.
+pub(super) fn check_quorum(tables: &Tables, view: &RaftView, call: &Call) -> Result<(), CallError> {
+    let Call::UpdateNode { id, spec, .. } = call else { return Ok(()) };
+    let is_member = tables.nodes.get(id).is_some_and(|node| node.manager.is_some());
+    if spec.role == Role::Manager || !is_member {
+        return Ok(());
+    }
+    let stays =
+        |node: &Node| node.manager.is_some() && node.spec.role == Role::Manager && node.id != *id;
+    let others = tables.nodes.values().filter(|node| stays(node));
+    let (mut members, mut reachable) = (0, 0);
+    for node in others {
+        members += 1;
+        if view.managers.get(&node.id) == Some(&Reachability::Reachable) {
+            reachable += 1;
+        }
+    }
+    if members > 0 && reachable > members / 2 {
+        return Ok(());
+    }
+    let message = "can't remove member from the raft: this would result in a loss of quorum";
+    Err(CallError::manager(Code::FailedPrecondition, message))
 }
 
 /// Removes a worker that is down, or any worker by force. Its certificate is refused from then on.
@@ -95,14 +128,64 @@ mod tests {
     }
 
     #[test]
-    fn roles_are_not_changed_yet() {
+    fn a_worker_may_be_promoted_and_the_last_manager_may_not_be_demoted() {
+        let to = |role| move |spec: &mut NodeSpec| spec.role = role;
+        assert_eq!(updated(GIVEN, "n1", 1, to(Role::Manager)), "fine");
         assert_eq!(
-            updated(GIVEN, "m1", 1, |spec| spec.role = Role::Worker),
+            updated(GIVEN, "m1", 1, to(Role::Worker)),
             "rpc error: code = FailedPrecondition desc = attempting to demote the last manager of \
              the swarm"
         );
-        let promoted = updated(GIVEN, "n1", 1, |spec| spec.role = Role::Manager);
-        assert!(promoted.starts_with("rpc error: code = Unimplemented desc = "), "{promoted}");
+        let two = format!("{GIVEN}\nnode m2 manager");
+        assert_eq!(updated(&two, "m1", 1, to(Role::Worker)), "fine");
+    }
+
+    #[test]
+    fn a_node_is_promoted_again_only_after_its_manager_has_ended() {
+        let mut world = World::given("node m1 manager\nnode m2 manager");
+        let id = NodeId::from_text("m2");
+        let mut demoted = Node::clone(&world.tables.nodes[&id]);
+        demoted.spec.role = Role::Worker;
+        let promoted = NodeSpec { role: Role::Manager, ..demoted.spec.clone() };
+        let expected = demoted.spec_version;
+        world.write(vec![Change::UpdateNode { node: Box::new(demoted), expected }]);
+        let again =
+            |world: &World| text(update(&world.tables, &id, world.tables.version, &promoted));
+        assert_eq!(again(&world), "fine", "while it is in Raft it simply stays");
+        world.write(vec![Change::SetManager { id: id.clone(), member: None }]);
+        let refused = again(&world);
+        assert!(refused.ends_with("node m2 is still being demoted: try again in a moment"));
+        world.write(vec![Change::SetNodeRole { id: id.clone(), role: Role::Worker }]);
+        assert_eq!(again(&world), "fine");
+    }
+
+    #[test]
+    fn a_demotion_that_would_lose_the_quorum_is_refused() {
+        let tables = World::given("node m1 manager\nnode m2 manager\nnode m3 manager").tables;
+        let demotion = |id: &str| Call::UpdateNode {
+            id: NodeId::from_text(id),
+            version: Version(1),
+            spec: NodeSpec::default(),
+        };
+        let seen = |up: &[&str]| RaftView {
+            leader: None,
+            managers: up
+                .iter()
+                .map(|id| (NodeId::from_text(*id), Reachability::Reachable))
+                .collect(),
+        };
+        let refused = |id: &str, up: &[&str]| {
+            check_quorum(&tables, &seen(up), &demotion(id)).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused("m3", &["m1", "m2", "m3"]), None);
+        assert_eq!(refused("m3", &["m1", "m2"]), None, "one that is down may go");
+        assert_eq!(
+            refused("m2", &["m1", "m2"]).as_deref(),
+            Some(
+                "rpc error: code = FailedPrecondition desc = can't remove member from the raft: \
+                 this would result in a loss of quorum"
+            )
+        );
     }
 
     #[test]

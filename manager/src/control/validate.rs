@@ -9,7 +9,7 @@ use swarmnet_model::name::check_dns_name;
 use swarmnet_model::resources::Resources;
 use swarmnet_model::{
     CallError, Code, Constraint, ContainerSpec, EndpointMode, EndpointSpec, GenericResource,
-    Protocol, PublishMode, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
+    Protocol, PublishMode, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, update_rules,
 };
 
 use super::image::is_reference;
@@ -26,6 +26,8 @@ const HEALTH_DURATION_MIN: Duration = Duration::from_millis(1);
 /// The first thing that is wrong, in Docker's words.
 pub(super) fn check_spec(spec: &ServiceSpec) -> Result<(), CallError> {
     check_dns_name(&spec.name)?;
+    update_rules::deadline_in(&spec.labels)
+        .map_err(|error| CallError::invalid(error.to_string()))?;
     check_mode(spec)?;
     check_task(&spec.task)?;
     for config in spec.update.iter().chain(&spec.rollback) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use swarmnet_model::defaults::{HEARTBEAT_PERIOD, HEARTBEATS_MISSED_MAX};
 use swarmnet_model::limits::{SESSION_QUEUE_MAX, WITHDRAW_BOUND};
-use swarmnet_model::{IdSource, NodeId, Tables, TaskId, ViewUpdate};
+use swarmnet_model::{IdSource, NodeId, Role, Tables, TaskId, ViewUpdate};
 use swarmnet_proto::{document, v1};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -43,6 +43,7 @@ struct Connected {
     session: Session,
     stream: mpsc::Sender<v1::SessionMessage>,
     managers: Vec<v1::Manager>,
+    role: Option<Role>,
 }
 
 struct Dispatcher {
@@ -117,7 +118,7 @@ impl Dispatcher {
                 let session = Session::new(self.session_id(), addr, now, period);
                 tracing::info!(node.id = %node_id, session.id = %session.id, "session opened");
                 self.gone.remove(&node_id);
-                let connected = Connected { session, stream, managers: Vec::new() };
+                let connected = Connected { session, stream, managers: Vec::new(), role: None };
                 self.connected.insert(node_id, connected);
             }
             Request::Heartbeat { node_id, session_id, reply } => {
@@ -274,11 +275,17 @@ impl Dispatcher {
         let period = self.period();
         self.connected.retain(|node_id, connected| {
             let update = connected.session.advance(views.of(node_id));
-            if update.is_none() && connected.managers == managers {
+            let role = tables.nodes.get(node_id).map(|node| node.next_role());
+            if update.is_none() && connected.managers == managers && connected.role == role {
                 return !connected.stream.is_closed();
             }
             connected.managers.clone_from(&managers);
-            let message = message(&connected.session.id, period, &managers, update.as_ref());
+            connected.role = role;
+            let session = &connected.session.id;
+            let message = v1::SessionMessage {
+                role: role.map(|role| role.as_str().to_owned()).unwrap_or_default(),
+                ..message(session, period, &managers, update.as_ref())
+            };
             match connected.stream.try_send(message) {
                 Ok(()) => true,
                 Err(error) => {
@@ -330,6 +337,7 @@ fn message(
         managers: managers.to_vec(),
         view_update: update.map(document::encode).unwrap_or_default(),
         probe: Vec::new(),
+        role: String::new(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! What stays true: everything is read from the snapshot, so that a new leader goes on where the old
 //! one stopped; a slot has one live task, two only while one takes the other's place.
 
+mod drain;
 mod global;
 mod replicated;
 mod restart;
@@ -147,6 +148,9 @@ impl<'a> Pass<'a> {
 #[cfg(test)]
 #[path = "convergence.rs"]
 mod convergence;
+#[cfg(test)]
+#[path = "drain_scenarios.rs"]
+mod drain_scenarios;
 #[cfg(test)]
 #[path = "scenarios.rs"]
 mod scenarios;

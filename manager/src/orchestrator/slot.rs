@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use swarmnet_model::placement::Placement;
 use swarmnet_model::restart::RestartCondition;
 use swarmnet_model::{
     Constraint, DesiredState, NodeId, Service, ServiceMode, Tables, Task, TaskSpec, TaskState,
@@ -79,16 +80,20 @@ pub(super) fn is_current(task: &Task, service: &Service, tables: &Tables) -> boo
         .is_some_and(|(node, constraints)| constraints.iter().all(|c| c.matches(node)))
 }
 
+/// Taken apart by name, so that no field that comes later is forgotten.
 fn same_but_constraints(a: &TaskSpec, b: &TaskSpec) -> bool {
-    a.container == b.container
-        && a.resources == b.resources
-        && a.restart == b.restart
-        && a.networks == b.networks
-        && a.log_driver == b.log_driver
-        && a.placement.spread == b.placement.spread
-        && a.placement.platforms == b.placement.platforms
-        && a.placement.max_replicas == b.placement.max_replicas
-        && a.force_update == b.force_update
+    let TaskSpec { container, resources, restart, placement, networks, log_driver, force_update } =
+        a;
+    let Placement { constraints: _, spread, platforms, max_replicas } = placement;
+    *container == b.container
+        && *resources == b.resources
+        && *restart == b.restart
+        && *networks == b.networks
+        && *log_driver == b.log_driver
+        && *spread == b.placement.spread
+        && *platforms == b.placement.platforms
+        && *max_replicas == b.placement.max_replicas
+        && *force_update == b.force_update
 }
 
 impl<'a> Pass<'a> {
@@ -107,8 +112,9 @@ impl<'a> Pass<'a> {
         self.plan.changes.len() > before
     }
 
-    /// Moves tasks away from nodes that are down or drained; the successor of a task that can still
-    /// be stopped waits for that.
+    /// Moves tasks away from nodes that are down or drained. Where the service starts first, a task
+    /// that serves stays until its successor does; else the successor of a task that can still be
+    /// stopped waits for that.
     fn evacuate(&mut self, service: &Service, slot: &Slot<'a>) -> bool {
         if service.spec.mode == ServiceMode::Global {
             return false;
@@ -119,6 +125,9 @@ impl<'a> Pass<'a> {
             return false;
         }
         let condition = service.spec.task.restart.clone().unwrap_or_default().condition;
+        if condition != RestartCondition::None && self.move_serving(service, slot, &leaving) {
+            return true;
+        }
         if staying.is_empty() && condition != RestartCondition::None {
             let waits = leaving.iter().any(|task| !self.is_lost(task))
                 || slot.tasks.iter().any(|task| self.is_stopping(task));
@@ -130,7 +139,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Two or more live tasks: one takes the others' place as soon as it is good enough.
-    fn hand_over(&mut self, service: &Service, live: &[&'a Task]) {
+    pub(super) fn hand_over(&mut self, service: &Service, live: &[&'a Task]) {
         let (new, old): (Vec<_>, Vec<_>) =
             live.iter().copied().partition(|task| is_current(task, service, self.tables));
         let candidates = if new.is_empty() { &old } else { &new };
@@ -146,7 +155,7 @@ impl<'a> Pass<'a> {
         }
         // What serves nothing must not hold its place against its successor.
         let idle = old.iter().all(|task| task.status.state < TaskState::Running);
-        if idle || super::update::may_replace(service, best) {
+        if idle || super::update::may_replace(service, best, self.tables) {
             self.wish_all(&old, DesiredState::Shutdown);
         }
     }

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use swarmnet_model::{
-    DesiredState, FailureAction, PublishMode, Service, Task, TaskId, TaskState, Timestamp,
-    UpdateConfig, UpdateOrder, UpdateState, UpdateStatus,
+    DesiredState, FailureAction, Service, Tables, Task, TaskState, Timestamp, UpdateConfig,
+    UpdateOrder, UpdateState, UpdateStatus, update_rules,
 };
 
 use super::Pass;
@@ -17,19 +17,24 @@ use crate::store::Change;
 
 /// True if the old task may stop now: its successor runs, or, where the old one stops first, is
 /// ready or cannot even be placed beside it.
-pub(super) fn may_replace(service: &Service, successor: &Task) -> bool {
+pub(super) fn may_replace(service: &Service, successor: &Task, tables: &Tables) -> bool {
     let state = successor.status.state;
-    if starts_first(service) {
+    if starts_first(service, tables) {
         return state == TaskState::Running;
     }
-    let refused = state <= TaskState::Pending && successor.status.err.is_some();
-    state >= TaskState::Ready || refused
+    state >= TaskState::Ready || is_refused(successor)
 }
 
-/// Two tasks cannot hold one host port, so such services always stop first.
-fn starts_first(service: &Service) -> bool {
-    let host_port = service.spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Host);
-    config(service).order == UpdateOrder::StartFirst && !host_port
+/// True if no node can take the task.
+pub(super) fn is_refused(task: &Task) -> bool {
+    task.status.state <= TaskState::Pending && task.status.err.is_some()
+}
+
+/// True if new tasks run before old ones stop: asked for, and possible.
+pub(super) fn starts_first(service: &Service, tables: &Tables) -> bool {
+    let config = config(service);
+    config.order == UpdateOrder::StartFirst
+        && update_rules::stops_first(&service.spec, &config, tables).is_none()
 }
 
 fn config(service: &Service) -> UpdateConfig {
@@ -60,6 +65,9 @@ struct Progress<'s, 'a> {
     attempts: Vec<(&'a Task, Vec<&'a Task>)>,
     busy: usize,
     config: UpdateConfig,
+    /// When an attempt should run at the latest, after its creation; `None`: it may take for ever.
+    deadline: Option<Duration>,
+    now: Timestamp,
 }
 
 impl<'a> Pass<'a> {
@@ -81,13 +89,13 @@ impl<'a> Pass<'a> {
                 if !slots.iter().any(|(tended, slot)| !tended && outdated(slot)) {
                     return;
                 }
-                self.set_status(service, UpdateState::Updating, "update in progress".to_owned());
+                self.set_status(service, UpdateState::Updating, self.in_progress(service));
                 self.now
             }
         };
         let progress = self.progress(service, slots, started_at);
         if let Some(task) = progress.failure()
-            && self.act_on_failure(service, &progress.config, task)
+            && self.act_on_failure(service, &progress, task)
         {
             return;
         }
@@ -95,6 +103,13 @@ impl<'a> Pass<'a> {
         self.take_next(service, &progress);
         if !slots.iter().any(|(tended, _)| *tended) {
             self.complete(service, &progress, started_at);
+        }
+    }
+
+    fn in_progress(&self, service: &Service) -> String {
+        match update_rules::stops_first(&service.spec, &config(service), self.tables) {
+            Some(why) => format!("update in progress ({why})"),
+            None => "update in progress".to_owned(),
         }
     }
 
@@ -117,13 +132,19 @@ impl<'a> Pass<'a> {
     }
 
     fn progress<'s>(
-        &self,
+        &mut self,
         service: &Service,
         slots: &'s [(bool, Slot<'a>)],
         started_at: Timestamp,
     ) -> Progress<'s, 'a> {
-        let config = config(service);
-        let mut progress = Progress { outdated: Vec::new(), attempts: Vec::new(), busy: 0, config };
+        let mut progress = Progress {
+            outdated: Vec::new(),
+            attempts: Vec::new(),
+            busy: 0,
+            config: config(service),
+            deadline: update_rules::deadline(&service.spec, self.tables),
+            now: self.now,
+        };
         for (tended, slot) in slots {
             match self.place(service, slot, started_at) {
                 Place::Outdated if !tended => progress.outdated.push(slot),
@@ -133,15 +154,26 @@ impl<'a> Pass<'a> {
             }
         }
         progress.attempts.sort_by_key(|(task, _)| (task.created_at, &task.id));
+        for (attempt, _) in progress.attempts.iter().filter(|(task, _)| is_coming(task)) {
+            let due = progress.deadline.map(|deadline| attempt.created_at.plus(deadline));
+            if let Some(due) = due.filter(|due| self.now < *due) {
+                self.plan.wake_by(due);
+            }
+        }
         progress
     }
 
     /// Returns true if the update ends here.
-    fn act_on_failure(&mut self, service: &Service, config: &UpdateConfig, task: &TaskId) -> bool {
+    fn act_on_failure(
+        &mut self,
+        service: &Service,
+        progress: &Progress<'_, 'a>,
+        task: &Task,
+    ) -> bool {
         let state = service.update_status.as_ref().map(|status| status.state);
         let rolling_back = state == Some(UpdateState::RollbackStarted);
-        let reason = format!("due to failure or early termination of task {task}");
-        match (config.failure_action, rolling_back) {
+        let reason = progress.reason(task);
+        match (progress.config.failure_action, rolling_back) {
             (FailureAction::Continue, _) => return false,
             (FailureAction::Pause | FailureAction::Rollback, true) => {
                 let message = format!("rollback paused {reason}");
@@ -201,6 +233,9 @@ impl<'a> Pass<'a> {
         for (attempt, old) in &progress.attempts {
             let rested = attempt.updated_at.plus(progress.config.delay);
             let running = attempt.status.state >= TaskState::Running && old.is_empty();
+            if progress.is_late(attempt) {
+                continue;
+            }
             if !running {
                 room = room.saturating_sub(1);
             } else if self.now < rested {
@@ -210,7 +245,7 @@ impl<'a> Pass<'a> {
         }
         for slot in progress.outdated.iter().take(room) {
             let occupied = slot.tasks.iter().any(|task| task.is_live() || self.is_stopping(task));
-            let waits = occupied && !starts_first(service);
+            let waits = occupied && !starts_first(service, self.tables);
             let desired = if waits { DesiredState::Ready } else { DesiredState::Running };
             self.create(service, &slot.key, desired);
         }
@@ -218,7 +253,8 @@ impl<'a> Pass<'a> {
 
     fn complete(&mut self, service: &Service, progress: &Progress<'_, 'a>, started_at: Timestamp) {
         let under_way = |(attempt, old): &(&Task, Vec<&Task>)| {
-            attempt.status.state < TaskState::Running || !old.is_empty()
+            !progress.is_late(attempt)
+                && (attempt.status.state < TaskState::Running || !old.is_empty())
         };
         let open = progress.busy > 0 || !progress.outdated.is_empty();
         if open || progress.attempts.iter().any(under_way) {
@@ -277,7 +313,7 @@ impl<'a> Pass<'a> {
 
 impl Progress<'_, '_> {
     /// Returns the task whose failure is one too many.
-    fn failure(&self) -> Option<&TaskId> {
+    fn failure(&self) -> Option<&Task> {
         let failures: Vec<_> =
             (0..self.attempts.len()).filter(|index| self.counts_as_failure(*index)).collect();
         let slots = self.attempts.len() + self.outdated.len() + self.busy;
@@ -286,10 +322,26 @@ impl Progress<'_, '_> {
             .into_iter()
             .map(|index| self.attempts[index].0)
             .max_by_key(|task| (task.updated_at, &task.id))?;
-        too_many.then_some(&last.id)
+        too_many.then_some(last)
     }
 
-    /// True if the attempt ended by itself within the monitor period.
+    /// Docker's words, and ours for what Docker waits for.
+    fn reason(&self, task: &Task) -> String {
+        match self.deadline {
+            Some(deadline) if self.is_late(task) => {
+                format!("because task {} did not run within {deadline:?}", task.id)
+            }
+            Some(_) | None => format!("due to failure or early termination of task {}", task.id),
+        }
+    }
+
+    /// True if the attempt should be running by now.
+    fn is_late(&self, attempt: &Task) -> bool {
+        let past = |deadline| self.now >= attempt.created_at.plus(deadline);
+        is_coming(attempt) && self.deadline.is_some_and(past)
+    }
+
+    /// True if the attempt ended by itself within the monitor period, or does not come to run.
     ///
     /// An ended task does not tell when it had begun to run. But by the time the update had begun as
     /// many further slots as may be under way at once, this one was done; without such a slot any
@@ -300,6 +352,9 @@ impl Progress<'_, '_> {
             attempt.status.state,
             TaskState::Complete | TaskState::Failed | TaskState::Rejected
         );
+        if self.is_late(attempt) {
+            return true;
+        }
         let ahead = usize::try_from(self.config.parallelism).unwrap_or(0);
         let later = if ahead == 0 { None } else { self.attempts.get(index + ahead) };
         failed
@@ -313,6 +368,11 @@ impl Progress<'_, '_> {
         let (monitor, delay) = (self.config.monitor(), self.config.delay);
         if delay >= monitor { delay + Duration::from_secs(1) } else { monitor }
     }
+}
+
+/// True if the task may still come to run.
+fn is_coming(task: &Task) -> bool {
+    task.is_live() && task.status.state < TaskState::Running
 }
 
 fn is_above(failures: usize, slots: usize, ratio: f32) -> bool {

@@ -105,10 +105,96 @@ fn a_host_port_makes_start_first_stop_first() {
          service web order=start-first publish=80:80@host
          task web.1 t1 n1 running image=old",
         expect![[r#"
-            update web updating: update in progress
+            update web updating: update in progress (stop-first instead of start-first: two tasks cannot share host port 80/tcp)
             create web.1 #1 ready nginx
         "#]],
     );
+}
+
+#[test]
+fn full_nodes_make_start_first_stop_first() {
+    let full = "node n1
+         node n2 drain
+         service web order=start-first max-per-node=1
+         task web.1 t1 n1 running image=old";
+    check(
+        full,
+        expect![[r#"
+            update web updating: update in progress (stop-first instead of start-first: every node has its 1 replicas, there is no room for one more)
+            create web.1 #1 ready nginx
+        "#]],
+    );
+    check(
+        &full.replace(" drain", ""),
+        expect![[r#"
+            update web updating: update in progress
+            create web.1 #1 running nginx
+        "#]],
+    );
+}
+
+/// An update under way whose task of slot 1 has been starting since second 11.
+fn hanging(words: &str, deadline: &str) -> World {
+    let first = ["t1 n1 shutdown desired=shutdown image=old", "t2 n1 starting at=11"];
+    let mut world = updating(words, &first, &["u1 n1 running image=old"]);
+    world.edit("web", |service| {
+        let label = swarmnet_model::update_rules::DEADLINE_LABEL.to_owned();
+        service.spec.labels.insert(label, deadline.to_owned());
+    });
+    world
+}
+
+#[test]
+fn a_task_that_never_becomes_healthy_pauses_the_update_at_the_deadline() {
+    let mut world = hanging("", "2m");
+    world.wait(110);
+    expect![[r#"
+        wake in 1s
+    "#]]
+    .assert_eq(&world.step(plan));
+    world.wait(1);
+    expect![[r#"
+        update web paused: update paused because task t2 did not run within 120s
+    "#]]
+    .assert_eq(&world.step(plan));
+}
+
+#[test]
+fn the_deadline_rolls_back_where_failures_do() {
+    let mut world = hanging("action=rollback", "2m");
+    world.wait(111);
+    expect![[r#"
+        service web image old: update rolled back because task t2 did not run within 120s
+    "#]]
+    .assert_eq(&world.step(plan));
+}
+
+#[test]
+fn a_late_task_is_put_up_with_where_failures_are() {
+    let mut world = hanging("action=continue", "2m");
+    world.wait(111);
+    expect![[r#"
+        create web.2 #1 ready nginx
+        wake in 2m
+    "#]]
+    .assert_eq(&world.step(plan));
+}
+
+#[test]
+fn a_deadline_of_zero_waits_for_ever() {
+    let mut world = hanging("", "0");
+    world.wait(1_000_000);
+    assert_eq!(world.step(plan), "");
+}
+
+#[test]
+fn without_a_label_an_update_waits_ten_minutes() {
+    let mut world = hanging("", "nonsense of an older version");
+    world.wait(590);
+    expect![[r#"
+        wake in 1s
+    "#]]
+    .assert_eq(&world.step(plan));
 }
 
 #[test]

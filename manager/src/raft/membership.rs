@@ -2,18 +2,20 @@
 //!
 //! A manager that joins is written to its node (`Node::manager`) first; this loop of the leader then
 //! adds it as a learner, makes it a voter once it has nearly caught up, and takes it out again
-//! when its node is gone. One change at a time; each pass starts from what Raft says.
+//! when its node is gone or is to be a worker. Only when Raft has confirmed that it is out, this is
+//! written to the node, which then stops its manager: before, its vote may be needed. One change at
+//! a time; each pass starts from what Raft says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use openraft::ChangeMembers;
-use swarmnet_model::Tables;
+use swarmnet_model::{NodeId, Role, Tables};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::types::{Member, Metrics, Raft};
-use crate::store::Store;
+use crate::store::{Change, Store};
 
 /// Entries a learner may lag and still become a voter.
 const CAUGHT_UP_ENTRIES: u64 = 100;
@@ -31,9 +33,11 @@ pub(super) enum Step {
     Promote { id: u64 },
     /// It neither votes nor hears the log any more.
     Remove { id: u64 },
+    /// It is out of Raft: its manager may stop.
+    Release { node: NodeId },
     /// A leader ended halfway through a change: settle on the later half.
     FinishJoint { voters: BTreeSet<u64> },
-    /// A learner has not caught up yet.
+    /// A learner has not caught up yet, or a change is not confirmed yet.
     Wait,
 }
 
@@ -49,22 +53,38 @@ pub(super) struct Observed {
     /// Last entry known to be on each member's disk.
     pub(super) matched: BTreeMap<u64, u64>,
     pub(super) last_index: u64,
+    /// False while the newest membership waits for a quorum.
+    pub(super) confirmed: bool,
+}
+
+/// Who should be in Raft, and who was and may be told that it is not any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Desired {
+    pub(super) members: BTreeMap<u64, Member>,
+    pub(super) leaving: BTreeMap<u64, NodeId>,
 }
 
 /// Returns the members that the tables ask for.
-pub(super) fn desired(tables: &Tables) -> BTreeMap<u64, Member> {
-    let managers = tables.nodes.values().filter_map(|node| {
-        let manager = node.manager.as_ref()?;
-        let member = Member { node_id: node.id.clone(), addr: manager.addr.clone() };
-        Some((manager.raft_id, member))
-    });
-    managers.collect()
+pub(super) fn desired(tables: &Tables) -> Desired {
+    let mut desired = Desired::default();
+    for node in tables.nodes.values() {
+        let Some(manager) = &node.manager else { continue };
+        if node.spec.role == Role::Worker {
+            desired.leaving.insert(manager.raft_id, node.id.clone());
+        } else {
+            let member = Member { node_id: node.id.clone(), addr: manager.addr.clone() };
+            desired.members.insert(manager.raft_id, member);
+        }
+    }
+    desired
 }
 
 /// Returns the next step from `observed` to `desired`; `None` if there is nothing to do.
 ///
-/// The leader never takes itself out: another leader does.
-pub(super) fn plan(desired: &BTreeMap<u64, Member>, observed: &Observed) -> Option<Step> {
+/// The leader takes itself out last, when the others can do without it; it leads until that is
+/// confirmed, and the next leader goes on.
+pub(super) fn plan(desired: &Desired, observed: &Observed) -> Option<Step> {
+    let Desired { members: desired, leaving } = desired;
     if desired.is_empty() {
         // Before the cluster's first entry.
         return None;
@@ -75,6 +95,10 @@ pub(super) fn plan(desired: &BTreeMap<u64, Member>, observed: &Observed) -> Opti
     let gone = observed.members.keys().find(|id| !desired.contains_key(id) && **id != observed.own);
     if let Some(id) = gone {
         return Some(Step::Remove { id: *id });
+    }
+    if let Some(node) = leaving.iter().find(|(id, _)| !observed.members.contains_key(id)) {
+        let release = Step::Release { node: node.1.clone() };
+        return Some(if observed.confirmed { release } else { Step::Wait });
     }
     let learners = desired.iter().filter(|(id, _)| !observed.voters.contains(id));
     let mut waits = false;
@@ -89,7 +113,10 @@ pub(super) fn plan(desired: &BTreeMap<u64, Member>, observed: &Observed) -> Opti
             Some(_) | None => waits = true,
         }
     }
-    waits.then_some(Step::Wait)
+    if waits {
+        return Some(Step::Wait);
+    }
+    leaving.contains_key(&observed.own).then_some(Step::Remove { id: observed.own })
 }
 
 /// Reads what Raft says.
@@ -108,6 +135,7 @@ pub(super) fn observe(metrics: &Metrics) -> Observed {
             .filter_map(|(id, matched)| matched.map(|log_id| (*id, log_id.index)))
             .collect(),
         last_index: metrics.last_log_index.unwrap_or(0),
+        confirmed: *metrics.membership_config.log_id() <= metrics.last_applied,
     }
 }
 
@@ -123,7 +151,7 @@ pub(super) async fn run(raft: Raft, store: Store, cancel: CancellationToken) {
             tokio::select! {
                 // A change under way is finished by the next leader.
                 () = cancel.cancelled() => return,
-                () = take(&raft, step) => {}
+                () = take(&raft, &store, step) => {}
             }
         }
         tokio::select! {
@@ -134,9 +162,10 @@ pub(super) async fn run(raft: Raft, store: Store, cancel: CancellationToken) {
     }
 }
 
-async fn take(raft: &Raft, step: Step) {
+async fn take(raft: &Raft, store: &Store, step: Step) {
     let change = match step.clone() {
         Step::Wait => return,
+        Step::Release { node } => return release(store, node).await,
         Step::AddLearner { id, member } => ChangeMembers::AddNodes(BTreeMap::from([(id, member)])),
         Step::FinishJoint { voters } => ChangeMembers::ReplaceAllVoters(voters),
         Step::Promote { id } => ChangeMembers::AddVoterIds(BTreeSet::from([id])),
@@ -157,11 +186,26 @@ async fn take(raft: &Raft, step: Step) {
     }
 }
 
+async fn release(store: &Store, node: NodeId) {
+    let change = Change::SetManager { id: node.clone(), member: None };
+    match store.propose(vec![change]).await {
+        Ok(_) => tracing::info!(node.id = %node, "manager has left Raft"),
+        Err(error) => tracing::warn!(node.id = %node, %error, "node not told yet to be a worker"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use swarmnet_model::NodeId;
-
     use super::*;
+
+    fn wanted(ids: &[u64]) -> Desired {
+        Desired { members: members(ids), leaving: BTreeMap::new() }
+    }
+
+    fn leaving(ids: &[u64], leaving: u64) -> Desired {
+        let leaving = BTreeMap::from([(leaving, NodeId::from_text(format!("n{leaving}")))]);
+        Desired { members: members(ids), leaving }
+    }
 
     fn members(ids: &[u64]) -> BTreeMap<u64, Member> {
         let member = |id: &u64| Member {
@@ -179,44 +223,67 @@ mod tests {
             members: members(&[voters, learners].concat()),
             matched: matched.iter().copied().collect(),
             last_index: 1_000,
+            confirmed: true,
         }
     }
 
     #[test]
     fn a_right_membership_needs_no_step() {
-        assert_eq!(plan(&members(&[1, 2]), &observed(&[1, 2], &[], &[])), None);
-        assert_eq!(plan(&BTreeMap::new(), &observed(&[1], &[], &[])), None);
+        assert_eq!(plan(&wanted(&[1, 2]), &observed(&[1, 2], &[], &[])), None);
+        assert_eq!(plan(&Desired::default(), &observed(&[1], &[], &[])), None);
     }
 
     #[test]
     fn a_new_manager_learns_before_it_votes() {
-        let wanted = members(&[1, 2]);
-        let add = Step::AddLearner { id: 2, member: wanted[&2].clone() };
-        assert_eq!(plan(&wanted, &observed(&[1], &[], &[])), Some(add));
-        assert_eq!(plan(&wanted, &observed(&[1], &[2], &[])), Some(Step::Wait));
-        assert_eq!(plan(&wanted, &observed(&[1], &[2], &[(2, 10)])), Some(Step::Wait));
+        let two = wanted(&[1, 2]);
+        let add = Step::AddLearner { id: 2, member: two.members[&2].clone() };
+        assert_eq!(plan(&two, &observed(&[1], &[], &[])), Some(add));
+        assert_eq!(plan(&two, &observed(&[1], &[2], &[])), Some(Step::Wait));
+        assert_eq!(plan(&two, &observed(&[1], &[2], &[(2, 10)])), Some(Step::Wait));
         let promote = Some(Step::Promote { id: 2 });
-        assert_eq!(plan(&wanted, &observed(&[1], &[2], &[(2, 950)])), promote);
+        assert_eq!(plan(&two, &observed(&[1], &[2], &[(2, 950)])), promote);
     }
 
     #[test]
     fn a_half_done_change_is_finished_first() {
         let voters = BTreeSet::from([1, 2]);
         let half = Observed { joint: Some(voters.clone()), ..observed(&[1, 2], &[3], &[]) };
-        assert_eq!(plan(&members(&[1]), &half), Some(Step::FinishJoint { voters }));
+        assert_eq!(plan(&wanted(&[1]), &half), Some(Step::FinishJoint { voters }));
     }
 
     #[test]
     fn a_slow_learner_holds_nobody_up() {
-        let wanted = members(&[1, 2, 3]);
+        let three = wanted(&[1, 2, 3]);
         let promote = Some(Step::Promote { id: 3 });
-        assert_eq!(plan(&wanted, &observed(&[1], &[2, 3], &[(3, 1_000)])), promote);
+        assert_eq!(plan(&three, &observed(&[1], &[2, 3], &[(3, 1_000)])), promote);
     }
 
     #[test]
-    fn a_removed_manager_is_taken_out_but_never_the_leader_by_itself() {
+    fn a_manager_whose_node_is_gone_is_taken_out_by_another_one() {
         let remove = Some(Step::Remove { id: 2 });
-        assert_eq!(plan(&members(&[1]), &observed(&[1, 2], &[], &[])), remove);
-        assert_eq!(plan(&members(&[2]), &observed(&[1, 2], &[], &[])), None);
+        assert_eq!(plan(&wanted(&[1]), &observed(&[1, 2], &[], &[])), remove);
+        assert_eq!(plan(&wanted(&[2]), &observed(&[1, 2], &[], &[])), None);
+    }
+
+    #[test]
+    fn a_demoted_manager_is_released_when_raft_has_confirmed_that_it_is_out() {
+        let demoted = leaving(&[1], 2);
+        let remove = Some(Step::Remove { id: 2 });
+        assert_eq!(plan(&demoted, &observed(&[1, 2], &[], &[])), remove);
+        let out = observed(&[1], &[], &[]);
+        let waiting = Observed { confirmed: false, ..out.clone() };
+        assert_eq!(plan(&demoted, &waiting), Some(Step::Wait));
+        let node = NodeId::from_text("n2");
+        assert_eq!(plan(&demoted, &out), Some(Step::Release { node }));
+        assert_eq!(plan(&wanted(&[1]), &out), None, "released");
+    }
+
+    #[test]
+    fn a_demoted_leader_takes_itself_out_when_the_others_vote() {
+        let demoted = leaving(&[2, 3], 1);
+        let learning = observed(&[1, 2], &[3], &[(2, 1_000), (3, 10)]);
+        assert_eq!(plan(&demoted, &learning), Some(Step::Wait));
+        let all = observed(&[1, 2, 3], &[], &[(2, 1_000), (3, 1_000)]);
+        assert_eq!(plan(&demoted, &all), Some(Step::Remove { id: 1 }));
     }
 }

@@ -6,9 +6,10 @@
 //! skipped, since the next pass plans from what is there.
 
 use serde::{Deserialize, Serialize};
+use swarmnet_model::node::ManagerMember;
 use swarmnet_model::{
     AttachedContainer, Attachment, Cluster, DesiredState, GenericResource, Network, NetworkId,
-    Node, NodeDescription, NodeId, NodeStatus, Service, ServiceEndpoint, ServiceId, Task, TaskId,
+    Node, NodeDescription, NodeId, NodeStatus, Role, Service, ServiceEndpoint, ServiceId, Task, TaskId,
     TaskStatus, Timestamp, UpdateStatus, Version,
 };
 
@@ -30,10 +31,21 @@ pub enum Change {
     },
 
     CreateNode(Box<Node>),
-    /// Writes spec, role and manager membership; `expected` is the node's spec version.
+    /// Writes the spec; `expected` is the node's spec version.
     UpdateNode {
         node: Box<Node>,
         expected: Version,
+    },
+    /// The role of the certificate that is issued next. Skipped if the node is gone.
+    SetNodeRole {
+        id: NodeId,
+        role: Role,
+    },
+    /// The node's membership in Raft. Refused unless it is to be a manager (with a membership), or
+    /// to be none (without): what it is to be may have changed meanwhile.
+    SetManager {
+        id: NodeId,
+        member: Option<ManagerMember>,
     },
     /// Also adds the id to the cluster's removed nodes and orphans its unfinished tasks.
     RemoveNode {

@@ -55,6 +55,8 @@ impl Writer {
             }
             Change::CreateNode(node) => return self.create_node(node),
             Change::UpdateNode { node, expected } => return self.update_node(node, *expected),
+            Change::SetNodeRole { id, role } => self.set_node_role(id, *role),
+            Change::SetManager { id, member } => return self.set_manager(id, member.as_ref()),
             Change::RemoveNode { id } => return self.remove_node(id),
             Change::DescribeNode { id, description } => self.describe_node(id, description),
             Change::SetNodeStatus { id, status } => self.set_node_status(id, status),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use swarmnet_model::node::ManagerMember;
 use swarmnet_model::{
-    Node, NodeDescription, NodeId, NodeStatus, TaskState, TaskStatus, Timestamp, Version,
+    Node, NodeDescription, NodeId, NodeStatus, Role, TaskState, TaskStatus, Timestamp, Version,
 };
 
 use super::{Object, Writer, conflict, exists, missing, replace};
@@ -39,8 +40,30 @@ impl Writer {
             changed.spec = node.spec.clone();
             changed.spec_version = self.version;
         }
-        changed.role = node.role;
-        changed.manager = node.manager.clone();
+        self.put_node(changed);
+        Ok(())
+    }
+
+    pub(super) fn set_node_role(&mut self, id: &NodeId, role: Role) {
+        let Some(present) = self.tables.nodes.get(id) else {
+            return;
+        };
+        let mut changed = Node::clone(present);
+        changed.role = role;
+        self.put_node(changed);
+    }
+
+    pub(super) fn set_manager(
+        &mut self,
+        id: &NodeId,
+        member: Option<&ManagerMember>,
+    ) -> Result<(), Refused> {
+        let present = self.tables.nodes.get(id).ok_or_else(|| missing("node", id))?;
+        if (present.spec.role == Role::Manager) != member.is_some() {
+            return Err(conflict("node", id));
+        }
+        let mut changed = Node::clone(present);
+        changed.manager = member.cloned();
         self.put_node(changed);
         Ok(())
     }

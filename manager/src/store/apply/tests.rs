@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::Ipv4Network;
 use proptest::prelude::*;
+use swarmnet_model::node::ManagerMember;
 use swarmnet_model::task::NetworkAttachmentSpec;
 use swarmnet_model::{
     Attachment, Cluster, ClusterId, ClusterSpec, DesiredState, EndpointSpec, JoinTokens, Network,
@@ -332,6 +333,11 @@ fn change_of_objects() -> impl Strategy<Value = Change> {
             node: Box::new(Node { role: Role::Manager, ..node(id) }),
             expected
         }),
+        (id(), any::<bool>()).prop_map(|(id, is)| {
+            let member = ManagerMember { raft_id: 2, addr: "10.20.20.2:2377".to_owned() };
+            Change::SetManager { id: NodeId::from_text(id), member: is.then_some(member) }
+        }),
+        id().prop_map(|id| Change::SetNodeRole { id: NodeId::from_text(id), role: Role::Manager }),
         id().prop_map(|id| Change::RemoveNode { id: NodeId::from_text(id) }),
         (id(), 4096..4099_u32, 0..4_u8).prop_map(|(id, vni, third)| {
             Change::CreateNetwork(Box::new(network(id, vni, &format!("10.0.{third}.0/24"))))
