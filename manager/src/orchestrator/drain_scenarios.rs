@@ -11,6 +11,13 @@ const SERVING: &str = "node n1 drain
                        service web order=start-first
                        task web.1 t1 n1 running";
 
+/// A node is drained while a task of it serves; it is second 10.
+fn serving() -> World {
+    let mut world = World::given(SERVING);
+    world.wait(10);
+    world
+}
+
 /// Plans, and checks that the plan reached its goal.
 fn check(world: &mut World, expected: Expect) {
     expected.assert_eq(&world.step(plan));
@@ -29,7 +36,7 @@ fn bring(world: &mut World, id: &str, node: &str, state: &str) {
 
 #[test]
 fn a_serving_task_leaves_when_its_successor_runs() {
-    let mut world = World::given(SERVING);
+    let mut world = serving();
     check(
         &mut world,
         expect![[r#"
@@ -40,15 +47,16 @@ fn a_serving_task_leaves_when_its_successor_runs() {
     check(
         &mut world,
         expect![[r#"
-        wake in 10m
+        wake in 600s
     "#]],
     );
     world.report("#1", "running");
     check(
         &mut world,
         expect![[r#"
-        wish t1 shutdown
-    "#]],
+            wish t1 shutdown
+            wake in 600s
+        "#]],
     );
 }
 
@@ -88,7 +96,7 @@ fn what_does_not_serve_yet_is_not_waited_for() {
 
 #[test]
 fn a_task_that_fits_nowhere_else_stops_nevertheless() {
-    let mut world = World::given(SERVING);
+    let mut world = serving();
     world.step(plan);
     world.write(vec![Change::ExplainTask {
         id: long("#1"),
@@ -105,7 +113,7 @@ fn a_task_that_fits_nowhere_else_stops_nevertheless() {
 
 #[test]
 fn a_successor_that_fails_is_retried_at_the_pace_of_the_restart_delay() {
-    let mut world = World::given(SERVING);
+    let mut world = serving();
     world.step(plan);
     bring(&mut world, "#1", "n2", "failed");
     check(
@@ -127,18 +135,17 @@ fn a_successor_that_fails_is_retried_at_the_pace_of_the_restart_delay() {
         &mut world,
         expect![[r#"
         wish #2 running
-        wake in 9m 55s
+        wake in 595s
     "#]],
     );
 }
 
 #[test]
 fn a_drain_ends_when_successors_keep_failing() {
-    let mut world = World::given(SERVING);
+    let mut world = serving();
     world.line("task web.1 u1 n2 failed desired=shutdown at=1");
     world.line("task web.1 u2 n2 failed desired=shutdown at=2");
     world.line("task web.1 u3 n2 failed desired=shutdown at=3");
-    world.wait(10);
     check(
         &mut world,
         expect![[r#"
@@ -150,7 +157,7 @@ fn a_drain_ends_when_successors_keep_failing() {
 
 #[test]
 fn a_drain_ends_when_a_successor_does_not_run_in_time() {
-    let mut world = World::given(SERVING);
+    let mut world = serving();
     world.edit("web", |service| {
         let label = swarmnet_model::update_rules::DEADLINE_LABEL.to_owned();
         service.spec.labels.insert(label, "2m".to_owned());
