@@ -31,9 +31,8 @@ fn check_role(tables: &Tables, present: &Node, wanted: Role) -> Result<(), CallE
     if wanted == present.spec.role {
         return Ok(());
     }
-    let managers = tables.nodes.values().filter(|node| node.spec.role == Role::Manager).count();
     match wanted {
-        Role::Worker if managers == 1 => {
+        Role::Worker if managers(tables) == 1 => {
             let message = "attempting to demote the last manager of the swarm";
             Err(CallError::manager(Code::FailedPrecondition, message))
         }
@@ -47,11 +46,16 @@ fn check_role(tables: &Tables, present: &Node, wanted: Role) -> Result<(), CallE
     }
 }
 
+fn managers(tables: &Tables) -> usize {
+    tables.nodes.values().filter(|node| node.spec.role == Role::Manager).count()
+}
+
 /// Refuses the demotion of a manager without which too few of the others could be reached.
 pub(super) fn check_quorum(tables: &Tables, view: &RaftView, call: &Call) -> Result<(), CallError> {
     let Call::UpdateNode { id, spec, .. } = call else { return Ok(()) };
     let is_member = tables.nodes.get(id).is_some_and(|node| node.manager.is_some());
-    if spec.role == Role::Manager || !is_member {
+    // The last manager is told so by `update`.
+    if spec.role == Role::Manager || !is_member || managers(tables) == 1 {
         return Ok(());
     }
     let stays =
