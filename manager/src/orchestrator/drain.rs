@@ -4,10 +4,11 @@
 //! take the successor, when its tries fail too often, or when it does not run in time, the old task
 //! stops as without start-first.
 
+use swarmnet_model::current::is_current;
 use swarmnet_model::{DesiredState, Service, Task, TaskState, update_rules};
 
 use super::Pass;
-use super::slot::{Slot, is_current};
+use super::slot::Slot;
 use super::update::{is_refused, starts_first};
 
 /// Successors that may fail before the old task stops without one.
