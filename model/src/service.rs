@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::endpoint::{EndpointSpec, ServiceEndpoint};
 use crate::id::ServiceId;
+use crate::registry::RegistryAccess;
 use crate::task::TaskSpec;
 use crate::update::{UpdateConfig, UpdateStatus};
 use crate::version::Version;
@@ -80,6 +81,8 @@ pub struct Service {
     pub job: Option<JobStatus>,
     /// True after `service rm`: tasks are being removed, then the service goes.
     pub pending_delete: bool,
+    #[serde(default)]
+    pub registry: RegistryAccess,
 }
 
 impl Service {

@@ -175,6 +175,7 @@ impl FakeControl {
             update_status: None,
             job: None,
             pending_delete: false,
+            registry: Default::default(),
         };
         tables.services.insert(id.clone(), Arc::new(service));
         Ok(Reply::Created(id.to_string()))
@@ -244,8 +245,8 @@ impl ControlPlane for FakeControl {
         let mut tables = self.tables.lock().unwrap();
         tables.version.0 += 1;
         match call {
-            Call::CreateService { spec } => Self::create_service(&mut tables, *spec),
-            Call::UpdateService { id, version, spec } => {
+            Call::CreateService { spec, .. } => Self::create_service(&mut tables, *spec),
+            Call::UpdateService { id, version, spec, .. } => {
                 Self::update_service(&mut tables, &id, version, spec)
             }
             Call::RemoveService { id } => {

@@ -1,8 +1,9 @@
 //! Pure: service calls: create, update, roll back, remove.
 
 use swarmnet_model::{
-    CallError, Code, IdSource, JobStatus, PublishMode, Service, ServiceId, ServiceMode,
-    ServiceSpec, Tables, Timestamp, UpdateState, UpdateStatus, Version,
+    CallError, Code, IdSource, JobStatus, PublishMode, RegistryAccess, RegistryAuth, SecretText,
+    Service, ServiceId, ServiceMode, ServiceSpec, Tables, Timestamp, UpdateState, UpdateStatus,
+    Version,
 };
 
 use super::call::Decision;
@@ -14,6 +15,7 @@ use crate::store::Change;
 pub(super) fn create(
     tables: &Tables,
     spec: &ServiceSpec,
+    registry_auth: Option<&SecretText>,
     now: Timestamp,
     ids: &mut dyn IdSource,
 ) -> Result<Decision, CallError> {
@@ -33,6 +35,7 @@ pub(super) fn create(
         update_status: None,
         job: spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: now }),
         pending_delete: false,
+        registry: RegistryAccess { current: registry_auth.cloned(), previous: None },
     };
     Ok(Decision::created(Change::CreateService(Box::new(service)), id))
 }
@@ -44,6 +47,7 @@ pub(super) fn update(
     id: &ServiceId,
     version: Version,
     spec: &ServiceSpec,
+    registry_auth: &RegistryAuth,
     now: Timestamp,
 ) -> Result<Decision, CallError> {
     let present = find(tables, id)?;
@@ -59,8 +63,10 @@ pub(super) fn update(
     check_spec(spec)?;
     check_surroundings(tables, spec, Some(id))?;
     let mut service = present.clone();
+    service.registry.current = credentials(present, registry_auth)?;
     if *spec != present.spec {
         service.previous_spec = Some(present.spec.clone());
+        service.registry.previous.clone_from(&present.registry.current);
         service.spec = spec.clone();
     }
     service.update_status = None;
@@ -86,6 +92,7 @@ pub(super) fn roll_back(
     let mut service = present.clone();
     service.spec = previous.clone();
     service.previous_spec = Some(present.spec.clone());
+    service.registry = service.registry.rolled_back();
     service.execute_again(now);
     // A job is executed anew, which is no update of running tasks.
     service.update_status = service.job.is_none().then(|| UpdateStatus {
@@ -101,6 +108,17 @@ pub(super) fn roll_back(
 pub(super) fn remove(tables: &Tables, id: &ServiceId) -> Result<Decision, CallError> {
     find(tables, id)?;
     Ok(Decision::done(Change::MarkServiceRemoved { id: id.clone() }))
+}
+
+fn credentials(present: &Service, wanted: &RegistryAuth) -> Result<Option<SecretText>, CallError> {
+    match wanted {
+        RegistryAuth::Given(given) => Ok(Some(given.clone())),
+        RegistryAuth::OfSpec => Ok(present.registry.current.clone()),
+        RegistryAuth::OfPreviousSpec if present.previous_spec.is_none() => {
+            Err(CallError::api(Code::FailedPrecondition, "service does not have a previous spec"))
+        }
+        RegistryAuth::OfPreviousSpec => Ok(present.registry.previous.clone()),
+    }
 }
 
 fn write(service: Service) -> Decision {

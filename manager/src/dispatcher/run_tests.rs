@@ -85,6 +85,7 @@ fn service() -> Service {
         update_status: None,
         job: None,
         pending_delete: false,
+        registry: Default::default(),
     }
 }
 

@@ -320,7 +320,11 @@ pub(crate) fn spec(name: &str) -> ServiceSpec {
 /// A tmpfs mount at `target`.
 pub(crate) fn mount(target: &str) -> Mount {
     Mount {
-        kind: swarmnet_model::container::MountKind::Tmpfs { size_bytes: None, mode: None },
+        kind: swarmnet_model::container::MountKind::Tmpfs {
+            size_bytes: None,
+            mode: None,
+            options: Vec::new(),
+        },
         source: String::new(),
         target: target.to_owned(),
         read_only: false,
@@ -341,6 +345,7 @@ fn service(name: &str, words: &[&str]) -> Service {
         update_status: None,
         job: None,
         pending_delete: false,
+        registry: Default::default(),
     };
     put_words(&mut service, words);
     if words.contains(&"endpoint") {

@@ -94,6 +94,7 @@ pub(super) fn service(id: &str, name: &str) -> Service {
         update_status: None,
         job: None,
         pending_delete: false,
+        registry: Default::default(),
     }
 }
 
