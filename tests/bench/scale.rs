@@ -305,6 +305,8 @@ fn service(spec: swarmnet_model::ServiceSpec) -> Service {
         previous_spec: None,
         endpoint: None,
         update_status: None,
+        job: None,
+        registry: swarmnet_model::RegistryAccess::default(),
         pending_delete: false,
     }
 }

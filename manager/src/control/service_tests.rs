@@ -200,7 +200,7 @@ fn credentials_go_with_the_spec_and_change_no_task() {
     "other".clone_into(&mut other.task.container.image);
     let put = |world: &World, spec: &ServiceSpec, auth: RegistryAuth| {
         let version = world.tables.services[&id].version;
-        update(&world.tables, &id, version, spec, &auth)
+        update(&world.tables, &id, version, spec, &auth, START)
     };
     let none = put(&world, &wanted, RegistryAuth::OfPreviousSpec).unwrap_err();
     assert_eq!(none.to_string(), "service does not have a previous spec");
