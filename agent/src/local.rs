@@ -103,7 +103,7 @@ impl LocalState {
     /// # Errors
     /// `Write`; the file is then as it was.
     pub fn write_view(&self, node_id: &NodeId, view: &NodeView) -> Result<(), LocalError> {
-        let items = view.iter().map(|(key, item)| (key.clone(), item.clone())).collect();
+        let items = view.iter().map(|(key, item)| (key.clone(), without_secrets(item))).collect();
         self.write("view.json", &StoredView { node_id: node_id.clone(), items })
     }
 
@@ -210,6 +210,15 @@ pub async fn keep_written(
     }
 }
 
+/// Credentials stay in memory: the managers tell them again.
+fn without_secrets(item: &Item) -> Item {
+    let mut item = item.clone();
+    if let Item::Task(assigned) = &mut item {
+        assigned.registry_auth = None;
+    }
+    item
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -223,7 +232,10 @@ mod tests {
     fn view() -> NodeView {
         let task = fixture::task("web", 1);
         let key = ItemKey::Task(task.id.clone());
-        NodeView::unit(key, Item::Task(Box::new(AssignedTask { task, withdrawn: false })))
+        NodeView::unit(
+            key,
+            Item::Task(Box::new(AssignedTask { task, withdrawn: false, registry_auth: None })),
+        )
     }
 
     #[test]

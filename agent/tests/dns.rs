@@ -112,7 +112,10 @@ fn upstreams_that_a_task_names_are_asked_from_its_sandbox_and_those_of_the_host_
         let tasks = [task("own", &["127.0.0.1"]), task("plain", &[])];
         let items = tasks.map(|task| {
             let key = ItemKey::Task(task.id.clone());
-            (key, Item::Task(Box::new(AssignedTask { task, withdrawn: false })))
+            (
+                key,
+                Item::Task(Box::new(AssignedTask { task, withdrawn: false, registry_auth: None })),
+            )
         });
         let view: NodeView = items.into_iter().collect();
         let mut journal = Journal::default();

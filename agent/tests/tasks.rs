@@ -80,7 +80,7 @@ fn shell(slot: u8, script: &str) -> AssignedTask {
             aliases: Vec::new(),
         }],
     };
-    AssignedTask { task, withdrawn: false }
+    AssignedTask { task, withdrawn: false, registry_auth: None }
 }
 
 fn base_view() -> NodeView {
@@ -279,6 +279,8 @@ fn every_failure_shows_in_the_engines_words() {
                 propagation: None,
                 non_recursive: false,
                 create_mountpoint: false,
+                read_only_non_recursive: false,
+                read_only_force_recursive: false,
             },
             source: "/no/such/source".to_owned(),
             target: "/data".to_owned(),

@@ -20,6 +20,7 @@ mod app;
 mod body;
 mod control_plane;
 mod convert;
+mod credentials;
 mod engine;
 mod engine_version;
 mod error;

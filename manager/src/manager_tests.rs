@@ -280,7 +280,7 @@ async fn the_loops_of_the_leader_run_and_a_service_gets_its_task() {
         endpoint: EndpointSpec::default(),
         document: Document::default(),
     };
-    let create = Call::CreateService { spec: Box::new(spec) };
+    let create = Call::CreateService { spec: Box::new(spec), registry_auth: None };
     let Ok(Reply::Created(_)) = host.manager().call(create.clone()).await else {
         panic!("the service was not created")
     };

@@ -6,6 +6,8 @@ use crate::cluster::ClusterSpec;
 use crate::id::{NetworkId, NodeId, ServiceId};
 use crate::network::NetworkSpec;
 use crate::node::NodeSpec;
+use crate::registry::RegistryAuth;
+use crate::secret_text::SecretText;
 use crate::service::ServiceSpec;
 use crate::version::Version;
 
@@ -20,12 +22,16 @@ pub enum Call {
     },
     CreateService {
         spec: Box<ServiceSpec>,
+        #[serde(default)]
+        registry_auth: Option<SecretText>,
     },
     UpdateService {
         id: ServiceId,
         version: Version,
         /// `None`: roll back to the previous spec.
         spec: Option<Box<ServiceSpec>>,
+        #[serde(default)]
+        registry_auth: RegistryAuth,
     },
     RemoveService {
         id: ServiceId,

@@ -36,6 +36,9 @@ pub struct ContainerSpec {
     pub capability_drop: Vec<String>,
     pub ulimits: Vec<Ulimit>,
     pub oom_score_adj: Option<i64>,
+    /// As the engine takes them: `no-new-privileges=true`, `seccomp=…`.
+    #[serde(default)]
+    pub security_options: Vec<String>,
 }
 
 /// Health check of a container; `test` as in Docker (`["NONE"]`, `["CMD", …]`, `["CMD-SHELL", x]`).
@@ -86,6 +89,10 @@ pub enum MountKind {
         propagation: Option<String>,
         non_recursive: bool,
         create_mountpoint: bool,
+        #[serde(default)]
+        read_only_non_recursive: bool,
+        #[serde(default)]
+        read_only_force_recursive: bool,
     },
     Volume {
         no_copy: bool,
@@ -96,5 +103,12 @@ pub enum MountKind {
     Tmpfs {
         size_bytes: Option<i64>,
         mode: Option<u32>,
+        /// Words of one or two parts: `noexec`, `uid` and `1000`.
+        #[serde(default)]
+        options: Vec<Vec<String>>,
     },
+    /// The root file system of an image.
+    Image { subpath: Option<String> },
+    /// A named pipe of Windows; the engine refuses it elsewhere.
+    Npipe,
 }

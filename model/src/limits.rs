@@ -43,3 +43,5 @@ pub const ALIASES_PER_ATTACHMENT_MAX: usize = 64;
 pub const CONTAINER_NAME_LENGTH_MAX: usize = 253;
 /// Published ports of one service.
 pub const PORTS_PER_SERVICE_MAX: usize = 2_768;
+/// Bytes of one text after its placeholders were replaced: what fits into a process's environment.
+pub const TEMPLATE_OUTPUT_MAX: usize = 64 << 10;

@@ -1,11 +1,11 @@
-//! Pure: text that must never reach a log: private keys and token secrets.
+//! Pure: text that must never reach a log: private keys, token secrets, credentials of registries.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 /// Secret text. `Debug` prints nothing of it; serde carries it only inside sealed log records and
-/// between managers.
+/// between nodes.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(transparent)]
 pub struct SecretText(String);

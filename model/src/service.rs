@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::endpoint::{EndpointSpec, ServiceEndpoint};
 use crate::id::ServiceId;
+use crate::registry::RegistryAccess;
 use crate::task::TaskSpec;
 use crate::update::{UpdateConfig, UpdateStatus};
 use crate::version::Version;
@@ -59,4 +60,6 @@ pub struct Service {
     pub update_status: Option<UpdateStatus>,
     /// True after `service rm`: tasks are being removed, then the service goes.
     pub pending_delete: bool,
+    #[serde(default)]
+    pub registry: RegistryAccess,
 }

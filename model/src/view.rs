@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::endpoint::{Attachment, EndpointMode, PublishedPort, Vip};
 use crate::id::{ClusterId, NetworkId, NodeId, ServiceId, TaskId};
 use crate::network::Subnet;
+use crate::secret_text::SecretText;
 use crate::task::Task;
 use crate::vni::Vni;
 
@@ -153,6 +154,9 @@ pub struct AssignedTask {
     pub task: Task,
     /// True once every node has withdrawn the backend (or the bound passed): the stop signal may go.
     pub withdrawn: bool,
+    /// With which its image is fetched; a node keeps it in memory only.
+    #[serde(default)]
+    pub registry_auth: Option<SecretText>,
 }
 
 /// A new view, or the difference to the one before.

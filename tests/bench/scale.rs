@@ -306,5 +306,6 @@ fn service(spec: swarmnet_model::ServiceSpec) -> Service {
         endpoint: None,
         update_status: None,
         pending_delete: false,
+        registry: Default::default(),
     }
 }

@@ -10,8 +10,9 @@ use std::time::Duration;
 use bollard::models::{
     ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig,
     HostConfigLogConfig, Mount as EngineMount, MountBindOptions, MountBindOptionsPropagationEnum,
-    MountTmpfsOptions, MountType, MountVolumeOptions, MountVolumeOptionsDriverConfig,
-    NetworkingConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    MountImageOptions, MountTmpfsOptions, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig, NetworkingConfig, ResourcesUlimits, RestartPolicy,
+    RestartPolicyNameEnum,
 };
 use swarmnet_model::container::{Healthcheck, LogDriver, Mount, MountKind};
 use swarmnet_model::defaults::STOP_GRACE_PERIOD;
@@ -50,6 +51,8 @@ pub enum ContainerError {
     BindSource(String),
     #[error("invalid volume mount source, must not be an absolute path: {0}")]
     VolumeSource(String),
+    #[error("invalid tmpfs source, source must be empty")]
+    TmpfsSource,
 }
 
 /// Returns the container of a task.
@@ -166,6 +169,12 @@ fn host_config(
         nano_cpus: above_zero(resources.limit_nano_cpus),
         memory: above_zero(resources.limit_memory_bytes),
         pids_limit: above_zero(resources.limit_pids),
+        memory_swap: resources.swap_bytes.map(|swap| match swap {
+            0.. => resources.limit_memory_bytes.saturating_add(swap),
+            _ => -1,
+        }),
+        memory_swappiness: resources.memory_swappiness.filter(|value| *value >= 0),
+        security_opt: filled(spec.security_options.clone()),
         log_config: task.spec.log_driver.as_ref().map(log_config),
         ..Default::default()
     })
@@ -241,13 +250,20 @@ fn engine_mount(
         ..Default::default()
     };
     Ok(match &mount.kind {
-        MountKind::Bind { propagation, non_recursive, create_mountpoint } => EngineMount {
+        MountKind::Bind {
+            propagation,
+            non_recursive,
+            create_mountpoint,
+            read_only_non_recursive,
+            read_only_force_recursive,
+        } => EngineMount {
             typ: Some(MountType::BIND),
             bind_options: Some(MountBindOptions {
                 propagation: propagation.as_deref().and_then(bind_propagation),
                 non_recursive: non_recursive.then_some(true),
                 create_mountpoint: create_mountpoint.then_some(true),
-                ..Default::default()
+                read_only_non_recursive: read_only_non_recursive.then_some(true),
+                read_only_force_recursive: read_only_force_recursive.then_some(true),
             }),
             ..base
         },
@@ -261,15 +277,23 @@ fn engine_mount(
             }),
             ..base
         },
-        MountKind::Tmpfs { size_bytes, mode } => EngineMount {
+        MountKind::Tmpfs { size_bytes, mode, options } => EngineMount {
             typ: Some(MountType::TMPFS),
             tmpfs_options: Some(MountTmpfsOptions {
                 size_bytes: *size_bytes,
                 mode: mode.map(i64::from),
-                options: None,
+                options: filled(options.clone()),
             }),
             ..base
         },
+        MountKind::Image { subpath } => EngineMount {
+            typ: Some(MountType::IMAGE),
+            image_options: subpath
+                .clone()
+                .map(|subpath| MountImageOptions { subpath: Some(subpath) }),
+            ..base
+        },
+        MountKind::Npipe => EngineMount { typ: Some(MountType::NPIPE), ..base },
     })
 }
 
@@ -281,7 +305,15 @@ fn check_paths(kind: &MountKind, source: &str, target: &str) -> Result<(), Conta
     match (kind, source.starts_with('/')) {
         (MountKind::Bind { .. }, false) => Err(ContainerError::BindSource(source.to_owned())),
         (MountKind::Volume { .. }, true) => Err(ContainerError::VolumeSource(source.to_owned())),
-        (MountKind::Bind { .. } | MountKind::Volume { .. } | MountKind::Tmpfs { .. }, _) => Ok(()),
+        (MountKind::Tmpfs { .. }, _) if !source.is_empty() => Err(ContainerError::TmpfsSource),
+        (
+            MountKind::Bind { .. }
+            | MountKind::Volume { .. }
+            | MountKind::Tmpfs { .. }
+            | MountKind::Image { .. }
+            | MountKind::Npipe,
+            _,
+        ) => Ok(()),
     }
 }
 

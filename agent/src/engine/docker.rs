@@ -9,22 +9,23 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::{CreateImageInfo, NetworkConnectRequest, NetworkDisconnectRequest};
+use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, EventsOptionsBuilder,
-    InspectContainerOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::stream::{BoxStream, StreamExt};
 use serde_json::json;
-use swarmnet_model::{NodeId, TaskId};
+use swarmnet_model::{NodeId, SecretText, TaskId};
 use tokio::time::timeout;
 
 use super::container::{ContainerRequest, EndpointRequest, seconds};
 use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL, engine_event};
 use super::facts::{EngineFacts, engine_facts};
 use super::image::pull_reference;
+use super::pull::{Pull, escaped};
 use super::response::{container_facts, engine_error, engine_network, plain_container, refusal};
 use super::{ContainerFacts, Engine, EngineError, EngineNetwork, PlainContainer, raw};
 use crate::task::networks::{EngineNetworkSpec, NETWORK_LABEL};
@@ -131,29 +132,6 @@ fn label_filter(label: &str) -> BTreeMap<String, Vec<String>> {
     [("label".to_owned(), vec![label.to_owned()])].into()
 }
 
-/// Reads progress until the end; the first sign of life must come within `first`.
-async fn follow_pull(
-    mut progress: impl futures::Stream<Item = Result<CreateImageInfo, Error>> + Unpin + Send,
-    first: Duration,
-) -> Result<(), EngineError> {
-    let mut patience = first;
-    loop {
-        let item = timeout(patience, progress.next())
-            .await
-            .map_err(|_| EngineError::TimedOut { after: patience })?;
-        patience = PULL_IDLE_DEADLINE;
-        match item {
-            None => return Ok(()),
-            Some(Err(error)) => return Err(engine_error(&error)),
-            Some(Ok(info)) => {
-                if let Some(message) = info.error_detail.and_then(|detail| detail.message) {
-                    return Err(EngineError::Refused { message });
-                }
-            }
-        }
-    }
-}
-
 #[async_trait]
 impl Engine for DockerEngine {
     async fn facts(&self) -> Result<EngineFacts, EngineError> {
@@ -213,17 +191,20 @@ impl Engine for DockerEngine {
     async fn pull_image(
         &self,
         image: &str,
+        credentials: Option<&SecretText>,
         answer_within: Option<Duration>,
     ) -> Result<(), EngineError> {
-        let client = self.client().await?;
+        let version = self.client().await?.client_version();
         let reference = pull_reference(image);
-        let options = CreateImageOptionsBuilder::new()
-            .from_image(&reference.name)
-            .tag(&reference.tag)
-            .build();
-        let progress = client.create_image(Some(options), None, None);
-        let first = answer_within.unwrap_or(PULL_IDLE_DEADLINE);
-        follow_pull(Box::pin(progress), first).await.map_err(|error| self.noted(error))
+        let (from, tag) = (escaped(&reference.name), escaped(&reference.tag));
+        let (major, minor) = (version.major_version, version.minor_version);
+        let pull = Pull {
+            path: format!("/v{major}.{minor}/images/create?fromImage={from}&tag={tag}"),
+            credentials,
+            first: answer_within.unwrap_or(PULL_IDLE_DEADLINE),
+            idle: PULL_IDLE_DEADLINE,
+        };
+        pull.run(&self.socket).await.map_err(|error| self.noted(error))
     }
 
     async fn create_container(&self, request: &ContainerRequest) -> Result<String, EngineError> {

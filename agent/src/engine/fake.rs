@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use swarmnet_model::{NodeId, TaskId};
+use swarmnet_model::{NodeId, SecretText, TaskId};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
@@ -267,8 +267,12 @@ impl Engine for FakeEngine {
     async fn pull_image(
         &self,
         image: &str,
+        credentials: Option<&SecretText>,
         answer_within: Option<Duration>,
     ) -> Result<(), EngineError> {
+        if let Some(credentials) = credentials {
+            self.inside().log.push(format!("pull {image} with {}", credentials.expose()));
+        }
         let answer = self.read()?.registry.get(image).cloned();
         let Some(answer) = answer else {
             let after = answer_within.unwrap_or(Duration::from_secs(3600));

@@ -15,6 +15,7 @@ pub mod facts;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod image;
+mod pull;
 mod raw;
 mod response;
 pub mod watch;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use swarmnet_model::{NodeId, TaskId};
+use swarmnet_model::{NodeId, SecretText, TaskId};
 
 use crate::task::networks::EngineNetworkSpec;
 pub use container::{ContainerRequest, EndpointRequest};
@@ -150,6 +151,7 @@ pub trait Engine: Send + Sync + 'static {
     async fn pull_image(
         &self,
         image: &str,
+        credentials: Option<&SecretText>,
         answer_within: Option<Duration>,
     ) -> Result<(), EngineError>;
 

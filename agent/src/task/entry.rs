@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::view::AssignedTask;
-use swarmnet_model::{NodeView, Task, TaskId};
+use swarmnet_model::{NodeView, SecretText, Task, TaskId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,7 @@ const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration:
 
 pub(super) struct Entry {
     task: Option<Task>,
+    registry_auth: Option<SecretText>,
     pub(super) wish: Wish,
     pub(super) memory: Memory,
     /// Since when the task should end.
@@ -36,6 +37,7 @@ impl Entry {
         let wish = Wish::of(assigned);
         Self {
             task: assigned.map(|assigned| assigned.task.clone()),
+            registry_auth: assigned.and_then(|assigned| assigned.registry_auth.clone()),
             wish,
             memory: Memory::default(),
             ending_since: wish.is_end().then(Instant::now),
@@ -76,6 +78,7 @@ impl Entry {
         let wish = Wish::of(assigned);
         if let Some(assigned) = assigned {
             self.task = Some(assigned.task.clone());
+            self.registry_auth.clone_from(&assigned.registry_auth);
         }
         if wish == self.wish {
             return;
@@ -121,6 +124,7 @@ impl Entry {
         Job {
             task_id: task_id.clone(),
             task: self.task.clone(),
+            registry_auth: self.registry_auth.clone(),
             wish: self.wish,
             memory: self.memory.clone(),
             waited: self.ending_since.map_or(Duration::ZERO, |since| since.elapsed()),

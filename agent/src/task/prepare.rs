@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use swarmnet_model::template::TemplateContext;
-use swarmnet_model::{NodeId, NodeView, Task};
+use swarmnet_model::{NodeId, NodeView, SecretText, Task};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
@@ -95,6 +95,7 @@ impl Preparer {
     pub(super) async fn prepare(
         &self,
         task: &Task,
+        credentials: Option<&SecretText>,
         view: &NodeView,
         container: Option<&ContainerFacts>,
     ) -> Result<Prepared, Obstacle> {
@@ -109,8 +110,10 @@ impl Preparer {
             }
             None => {
                 let image = &task.spec.container.image;
-                let (made, pulled) =
-                    tokio::join!(self.networks.ensure(&networks), self.ensure_image(image));
+                let (made, pulled) = tokio::join!(
+                    self.networks.ensure(&networks),
+                    self.ensure_image(image, credentials)
+                );
                 made?;
                 pulled?;
                 let id = self.create(task, &request).await?;
@@ -162,13 +165,17 @@ impl Preparer {
     }
 
     /// A failed pull is no failure when the image is on the node.
-    async fn ensure_image(&self, image: &str) -> Result<(), Obstacle> {
+    async fn ensure_image(
+        &self,
+        image: &str,
+        credentials: Option<&SecretText>,
+    ) -> Result<(), Obstacle> {
         let present = self.engine.has_image(image).await?;
         if present && (is_pinned(image) || self.is_silent(image)) {
             return Ok(());
         }
         let _turn = self.pulls.acquire().await.expect("the semaphore is never closed");
-        match self.engine.pull_image(image, present.then_some(REFRESH_ANSWER)).await {
+        match self.engine.pull_image(image, credentials, present.then_some(REFRESH_ANSWER)).await {
             Ok(()) => Ok(()),
             Err(error) if present => {
                 tracing::debug!(image, %error, "image not refreshed");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::defaults::STOP_GRACE_PERIOD;
-use swarmnet_model::{Clock, NodeView, Task, TaskId, TaskState, TaskStatus, Timestamp};
+use swarmnet_model::{Clock, NodeView, SecretText, Task, TaskId, TaskState, TaskStatus, Timestamp};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -38,6 +38,7 @@ pub(super) struct Job {
     /// The last assignment, also of a task that is no longer assigned; `None` for a container whose
     /// task is unknown.
     pub(super) task: Option<Task>,
+    pub(super) registry_auth: Option<SecretText>,
     pub(super) wish: Wish,
     pub(super) memory: Memory,
     pub(super) waited: Duration,
@@ -212,8 +213,9 @@ impl Worker {
 
     async fn prepare(&self, job: &mut Job, container: Option<&ContainerFacts>) -> Effect {
         let Some(task) = &job.task else { return Effect::End(Next::Rest) };
+        let credentials = job.registry_auth.as_ref();
         let prepared = tokio::select! {
-            prepared = self.preparer.prepare(task, &job.view, container) => prepared,
+            prepared = self.preparer.prepare(task, credentials, &job.view, container) => prepared,
             () = job.cancel.cancelled() => return Effect::End(Next::Rest),
         };
         match prepared {

@@ -8,7 +8,7 @@ use swarmnet_model::container::{DnsConfig, Healthcheck, Ulimit};
 use swarmnet_model::{CallError, ContainerSpec};
 
 use crate::convert::mount::{MountBody, mount};
-use crate::convert::privileges::{self, Privileges};
+use crate::convert::privileges::{Privileges, security_options};
 use crate::error::ApiError;
 use crate::json::wire;
 
@@ -78,7 +78,6 @@ pub(crate) fn container(body: ContainerBody) -> Result<ContainerSpec, ApiError> 
     if !body.configs.is_empty() {
         return Err(ApiError::unsupported("configs are"));
     }
-    privileges::check(&body.privileges.unwrap_or_default())?;
     Ok(ContainerSpec {
         image: body.image,
         labels: body.labels,
@@ -104,6 +103,7 @@ pub(crate) fn container(body: ContainerBody) -> Result<ContainerSpec, ApiError> 
         capability_drop: body.capability_drop,
         ulimits: body.ulimits.into_iter().map(ulimit).collect(),
         oom_score_adj: body.oom_score_adj,
+        security_options: security_options(body.privileges.unwrap_or_default())?,
     })
 }
 

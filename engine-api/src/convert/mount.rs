@@ -18,7 +18,7 @@ wire! {
         "BindOptions" => bind: Option<BindOptions>,
         "VolumeOptions" => volume: Option<VolumeOptions>,
         "TmpfsOptions" => tmpfs: Option<TmpfsOptions>,
-        "ImageOptions" => image: Option<Value>,
+        "ImageOptions" => image: Option<ImageOptions>,
         "ClusterOptions" => cluster: Option<Value>,
     }
 }
@@ -28,6 +28,8 @@ wire! {
         "Propagation" => propagation: String,
         "NonRecursive" => non_recursive: bool,
         "CreateMountpoint" => create_mountpoint: bool,
+        "ReadOnlyNonRecursive" => read_only_non_recursive: bool,
+        "ReadOnlyForceRecursive" => read_only_force_recursive: bool,
     }
 }
 
@@ -40,7 +42,15 @@ wire! {
     }
 }
 
-wire! { TmpfsOptions { "SizeBytes" => size_bytes: i64, "Mode" => mode: u32, } }
+wire! {
+    TmpfsOptions {
+        "SizeBytes" => size_bytes: i64,
+        "Mode" => mode: u32,
+        "Options" => options: Vec<Vec<String>>,
+    }
+}
+
+wire! { ImageOptions { "Subpath" => subpath: String, } }
 
 wire! {
     /// A driver with options: of volumes and of logs.
@@ -57,19 +67,18 @@ pub(crate) fn driver(body: DriverBody) -> LogDriver {
 /// # Errors
 /// 400 for unknown types and for options of another type, 501 for types this version cannot do.
 pub(crate) fn mount(body: MountBody) -> Result<Mount, ApiError> {
-    check_options(&body)?;
-    let kind = match body.kind.as_str() {
+    let kind = body.kind.to_ascii_lowercase();
+    check_options(&kind, &body)?;
+    let kind = match kind.as_str() {
         // Absent means bind in Docker's API; the CLI always names it.
-        "bind" | "" => bind(body.bind.unwrap_or_default()),
+        "bind" | "" => bind(body.bind.unwrap_or_default())?,
         "volume" => volume(body.volume.unwrap_or_default()),
-        "tmpfs" => tmpfs(&body.tmpfs.unwrap_or_default()),
+        "tmpfs" => tmpfs(body.tmpfs.unwrap_or_default()),
         "cluster" => return Err(ApiError::unsupported("cluster volumes are")),
-        "image" | "npipe" => {
-            let what = format!("mounts of type {} are", body.kind);
-            return Err(ApiError::unsupported(&what));
-        }
-        other => {
-            return Err(ApiError::bad_request(format!("invalid MountType: {other:?}")));
+        "image" => MountKind::Image { subpath: body.image.and_then(|image| some(image.subpath)) },
+        "npipe" => MountKind::Npipe,
+        _ => {
+            return Err(ApiError::bad_request(format!("invalid MountType: {:?}", body.kind)));
         }
     };
     Ok(Mount {
@@ -81,8 +90,8 @@ pub(crate) fn mount(body: MountBody) -> Result<Mount, ApiError> {
     })
 }
 
-fn check_options(body: &MountBody) -> Result<(), ApiError> {
-    let kind = if body.kind.is_empty() { "bind" } else { &body.kind };
+fn check_options(kind: &str, body: &MountBody) -> Result<(), ApiError> {
+    let kind = if kind.is_empty() { "bind" } else { kind };
     let present = [
         ("bind", "BindOptions", body.bind.is_some()),
         ("volume", "VolumeOptions", body.volume.is_some()),
@@ -98,12 +107,21 @@ fn check_options(body: &MountBody) -> Result<(), ApiError> {
     }
 }
 
-fn bind(options: BindOptions) -> MountKind {
-    MountKind::Bind {
-        propagation: some(options.propagation),
+const PROPAGATIONS: [&str; 7] = ["", "private", "rprivate", "shared", "rshared", "slave", "rslave"];
+
+fn bind(options: BindOptions) -> Result<MountKind, ApiError> {
+    let word = options.propagation.to_ascii_lowercase();
+    if !PROPAGATIONS.contains(&word.as_str()) {
+        let text = format!("invalid MountPropagation: {:?}", options.propagation);
+        return Err(ApiError::bad_request(text));
+    }
+    Ok(MountKind::Bind {
+        propagation: some(word),
         non_recursive: options.non_recursive,
         create_mountpoint: options.create_mountpoint,
-    }
+        read_only_non_recursive: options.read_only_non_recursive,
+        read_only_force_recursive: options.read_only_force_recursive,
+    })
 }
 
 fn volume(options: VolumeOptions) -> MountKind {
@@ -115,10 +133,11 @@ fn volume(options: VolumeOptions) -> MountKind {
     }
 }
 
-fn tmpfs(options: &TmpfsOptions) -> MountKind {
+fn tmpfs(options: TmpfsOptions) -> MountKind {
     MountKind::Tmpfs {
         size_bytes: Some(options.size_bytes).filter(|size| *size != 0),
         mode: Some(options.mode).filter(|mode| *mode != 0),
+        options: options.options,
     }
 }
 
@@ -146,6 +165,13 @@ mod tests {
             mount(body).unwrap_err().message().to_owned()
         };
         assert_eq!(text("zz"), "invalid MountType: \"zz\"");
+        assert_eq!(
+            mount(MountBody { kind: "NPIPE".to_owned(), ..MountBody::default() }).unwrap().kind,
+            MountKind::Npipe
+        );
+        let bind = BindOptions { propagation: "zz".to_owned(), ..BindOptions::default() };
+        let body = MountBody { bind: Some(bind), ..MountBody::default() };
+        assert_eq!(mount(body).unwrap_err().message(), "invalid MountPropagation: \"zz\"");
         assert!(text("cluster").contains("not supported"));
     }
 }

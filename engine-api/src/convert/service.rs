@@ -225,8 +225,8 @@ mod tests {
             (container(json!({"Secrets": [{}]})), "secrets are not supported"),
             (container(json!({"Configs": [{}]})), "configs are not supported"),
             (
-                container(json!({"Privileges": {"NoNewPrivileges": true}})),
-                "Privileges.NoNewPrivileges is not supported",
+                container(json!({"Privileges": {"Seccomp": {"Mode": "x"}}})),
+                "invalid Privileges.Seccomp.Mode: \"x\"",
             ),
         ] {
             let message = refused(document.clone());

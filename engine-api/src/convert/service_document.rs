@@ -11,7 +11,7 @@ use crate::version::ApiVersion;
 const TASK: &str = "TaskTemplate";
 
 /// Keys that did not exist below a version and are ignored there.
-const SINCE: [(ApiVersion, &[&str]); 4] = [
+const SINCE: [(ApiVersion, &[&str]); 5] = [
     (
         ApiVersion::new(1, 40),
         &["TaskTemplate.ContainerSpec.Sysctls", "TaskTemplate.Placement.MaxReplicas"],
@@ -36,7 +36,17 @@ const SINCE: [(ApiVersion, &[&str]); 4] = [
             "TaskTemplate.ContainerSpec.Healthcheck.StartInterval",
         ],
     ),
-    (ApiVersion::new(1, 46), &["TaskTemplate.ContainerSpec.OomScoreAdj"]),
+    (
+        ApiVersion::new(1, 46),
+        &[
+            "TaskTemplate.ContainerSpec.OomScoreAdj",
+            "TaskTemplate.ContainerSpec.Mounts[].TmpfsOptions.Options",
+        ],
+    ),
+    (
+        ApiVersion::new(1, 52),
+        &["TaskTemplate.Resources.SwapBytes", "TaskTemplate.Resources.MemorySwappiness"],
+    ),
 ];
 
 /// Takes away what the client's version does not have, and reads networks in their old place.

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 use swarmnet_model::{
     Call, CallError, Reply, Service, ServiceMode, ServiceSpec, Tables, update_rules,
@@ -14,6 +12,7 @@ use crate::app::{App, Exchange};
 use crate::convert::service as convert;
 use crate::convert::service_document::{complete, gate, set_network_ids};
 use crate::convert::task_template::NetworkBody;
+use crate::credentials::{Credentials, credentials, registry_auth};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::typed;
@@ -52,13 +51,15 @@ pub(crate) async fn inspect(x: Exchange, id: &str) -> Answer {
 pub(crate) async fn create(mut x: Exchange) -> Answer {
     let document = x.document::<convert::ServiceBody>().await?;
     let tables = x.app.tables().await?;
-    let mut warnings = warnings(document.unknown, x.request.headers());
+    let auth = credentials(x.request.headers());
+    let mut warnings = warnings(document.unknown, &auth);
     let mut spec = read_spec(&x, document.value, &tables).await?;
     if spec.name.is_empty() {
         name_it(&mut spec, &tables)?;
     }
     warnings.extend(order_warning(&spec, &tables));
-    let id = created(x.app.ask(Call::CreateService { spec: Box::new(spec) }).await?)?;
+    let call = Call::CreateService { spec: Box::new(spec), registry_auth: auth.given() };
+    let id = created(x.app.ask(call).await?)?;
     let mut answer = json!({"ID": id});
     if !warnings.is_empty() {
         answer["Warnings"] = warnings.drain(..).collect();
@@ -69,15 +70,13 @@ pub(crate) async fn create(mut x: Exchange) -> Answer {
 pub(crate) async fn update(mut x: Exchange, id: &str) -> Answer {
     let document = x.document::<convert::ServiceBody>().await?;
     let version = x.query.version("service")?;
-    match x.query.get("registryAuthFrom") {
-        "" | "spec" | "previous-spec" => {}
-        other => return Err(ApiError::bad_request(format!("invalid registryAuthFrom '{other}'"))),
-    }
+    let auth = credentials(x.request.headers());
+    let registry_auth = registry_auth(&auth, x.query.get("registryAuthFrom"))?;
     let tables = x.app.tables().await?;
     let id = find(&tables, id)?.id.clone();
     let (spec, warnings) = match x.query.get("rollback") {
         "" | "none" => {
-            let mut warnings = warnings(document.unknown, x.request.headers());
+            let mut warnings = warnings(document.unknown, &auth);
             let spec = read_spec(&x, document.value, &tables).await?;
             warnings.extend(order_warning(&spec, &tables));
             (Some(Box::new(spec)), warnings)
@@ -87,7 +86,7 @@ pub(crate) async fn update(mut x: Exchange, id: &str) -> Answer {
             return Err(ApiError::bad_request(format!("unrecognized rollback option {other}")));
         }
     };
-    x.app.ask(Call::UpdateService { id, version, spec }).await?;
+    x.app.ask(Call::UpdateService { id, version, spec, registry_auth }).await?;
     reply::ok(&json!({"Warnings": (!warnings.is_empty()).then_some(warnings)}))
 }
 
@@ -213,9 +212,11 @@ pub(super) fn created(reply: Reply) -> Result<String, ApiError> {
 }
 
 /// Returns what the user should know of a spec that is accepted.
-fn warnings(unknown: Vec<String>, headers: &HeaderMap) -> Vec<String> {
+fn warnings(unknown: Vec<String>, auth: &Credentials) -> Vec<String> {
     let stored = |path: String| format!("{path} is stored but has no effect");
-    unknown.into_iter().map(stored).chain(registry_warning(headers)).collect()
+    let unread = matches!(auth, Credentials::Unreadable);
+    let unread = unread.then(|| "X-Registry-Auth cannot be read and is ignored".to_owned());
+    unknown.into_iter().map(stored).chain(unread).collect()
 }
 
 /// Says so where the order of updates cannot be what is asked for.
@@ -223,38 +224,4 @@ fn order_warning(spec: &ServiceSpec, tables: &Tables) -> Option<String> {
     let why = update_rules::stops_first(spec, spec.update.as_ref()?, tables)?;
     tracing::warn!(service = spec.name, %why, "updates of this service will go another way");
     Some(format!("updates of this service will be {why}"))
-}
-
-fn registry_warning(headers: &HeaderMap) -> Option<String> {
-    let header = headers.get("x-registry-auth").filter(|value| !value.is_empty())?;
-    let decoded = URL_SAFE.decode(header.as_bytes()).ok();
-    let value: Option<Value> = decoded.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    match value {
-        None => Some("X-Registry-Auth cannot be read and is ignored".to_owned()),
-        Some(value) if value.as_object().is_some_and(serde_json::Map::is_empty) => None,
-        Some(_) => Some(
-            "registry credentials are not stored by this version of swarmnet: nodes pull without \
-             them"
-                .to_owned(),
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_that_are_not_used_are_named() {
-        let warning = |header: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-registry-auth", header.parse().unwrap());
-            registry_warning(&headers)
-        };
-        assert_eq!(registry_warning(&HeaderMap::new()), None);
-        assert_eq!(warning(""), None);
-        assert_eq!(warning("e30="), None, "an empty object");
-        assert!(warning("eyJ1c2VybmFtZSI6ImEifQ==").unwrap().contains("not stored"));
-        assert!(warning("zz!").unwrap().contains("cannot be read"));
-    }
 }

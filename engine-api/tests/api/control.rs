@@ -174,6 +174,7 @@ impl FakeControl {
             previous_spec: None,
             update_status: None,
             pending_delete: false,
+            registry: Default::default(),
         };
         tables.services.insert(id.clone(), Arc::new(service));
         Ok(Reply::Created(id.to_string()))
@@ -243,8 +244,8 @@ impl ControlPlane for FakeControl {
         let mut tables = self.tables.lock().unwrap();
         tables.version.0 += 1;
         match call {
-            Call::CreateService { spec } => Self::create_service(&mut tables, *spec),
-            Call::UpdateService { id, version, spec } => {
+            Call::CreateService { spec, .. } => Self::create_service(&mut tables, *spec),
+            Call::UpdateService { id, version, spec, .. } => {
                 Self::update_service(&mut tables, &id, version, spec)
             }
             Call::RemoveService { id } => {

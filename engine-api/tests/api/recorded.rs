@@ -101,7 +101,7 @@ async fn a_full_spec_comes_back_unchanged_through_any_number_of_updates() {
     assert_eq!((&again["Spec"], &again["PreviousSpec"]), (&full, &full));
     // The typed form is the same too: nothing is restarted by an unchanged spec.
     let calls = bed.control.calls.lock().unwrap().clone();
-    let [Call::CreateService { spec: first }, Call::UpdateService { spec: Some(second), .. }] =
+    let [Call::CreateService { spec: first, .. }, Call::UpdateService { spec: Some(second), .. }] =
         calls.as_slice()
     else {
         panic!("{calls:?}");
@@ -116,7 +116,7 @@ async fn every_field_of_a_full_spec_reaches_the_managers() {
     let full = fixture(include_str!("../fixtures/service_full.json"));
     bed.client.post("/v1.44/services/create", &full).await;
     let calls = bed.control.calls.lock().unwrap().clone();
-    let Call::CreateService { spec } = &calls[0] else { panic!("{calls:?}") };
+    let Call::CreateService { spec, .. } = &calls[0] else { panic!("{calls:?}") };
     let mut typed = spec.clone();
     typed.document = Default::default();
     expect_test::expect_file!["../fixtures/service_full.txt"].assert_debug_eq(&typed);

@@ -72,9 +72,11 @@ fn decide(
                 cluster::Rotate { worker: *rotate_worker_token, manager: *rotate_manager_token };
             cluster::update(tables, *version, spec, rotate, ids)
         }
-        Call::CreateService { spec } => service::create(tables, spec, now, ids),
-        Call::UpdateService { id, version, spec } => match spec {
-            Some(spec) => service::update(tables, id, *version, spec),
+        Call::CreateService { spec, registry_auth } => {
+            service::create(tables, spec, registry_auth.as_ref(), now, ids)
+        }
+        Call::UpdateService { id, version, spec, registry_auth } => match spec {
+            Some(spec) => service::update(tables, id, *version, spec, registry_auth),
             None => service::roll_back(tables, id, *version, now),
         },
         Call::RemoveService { id } => service::remove(tables, id),
@@ -106,7 +108,7 @@ mod tests {
     }
 
     fn create(name: &str) -> Call {
-        Call::CreateService { spec: Box::new(spec(name)) }
+        Call::CreateService { spec: Box::new(spec(name)), registry_auth: None }
     }
 
     #[tokio::test]

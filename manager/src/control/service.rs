@@ -1,8 +1,8 @@
 //! Pure: service calls: create, update, roll back, remove.
 
 use swarmnet_model::{
-    CallError, Code, IdSource, PublishMode, Service, ServiceId, ServiceMode, ServiceSpec, Tables,
-    Timestamp, UpdateState, UpdateStatus, Version,
+    CallError, Code, IdSource, PublishMode, RegistryAccess, RegistryAuth, SecretText, Service,
+    ServiceId, ServiceMode, ServiceSpec, Tables, Timestamp, UpdateState, UpdateStatus, Version,
 };
 
 use super::call::Decision;
@@ -14,6 +14,7 @@ use crate::store::Change;
 pub(super) fn create(
     tables: &Tables,
     spec: &ServiceSpec,
+    registry_auth: Option<&SecretText>,
     now: Timestamp,
     ids: &mut dyn IdSource,
 ) -> Result<Decision, CallError> {
@@ -32,6 +33,7 @@ pub(super) fn create(
         endpoint: None,
         update_status: None,
         pending_delete: false,
+        registry: RegistryAccess { current: registry_auth.cloned(), previous: None },
     };
     Ok(Decision::created(Change::CreateService(Box::new(service)), id))
 }
@@ -43,6 +45,7 @@ pub(super) fn update(
     id: &ServiceId,
     version: Version,
     spec: &ServiceSpec,
+    registry_auth: &RegistryAuth,
 ) -> Result<Decision, CallError> {
     let present = find(tables, id)?;
     check_version(present, version)?;
@@ -57,8 +60,10 @@ pub(super) fn update(
     check_spec(spec)?;
     check_surroundings(tables, spec, Some(id))?;
     let mut service = present.clone();
+    service.registry.current = credentials(present, registry_auth)?;
     if *spec != present.spec {
         service.previous_spec = Some(present.spec.clone());
+        service.registry.previous.clone_from(&present.registry.current);
         service.spec = spec.clone();
     }
     service.update_status = None;
@@ -83,6 +88,7 @@ pub(super) fn roll_back(
     let mut service = present.clone();
     service.spec = previous.clone();
     service.previous_spec = Some(present.spec.clone());
+    service.registry = service.registry.rolled_back();
     service.update_status = Some(UpdateStatus {
         state: UpdateState::RollbackStarted,
         started_at: now,
@@ -96,6 +102,17 @@ pub(super) fn roll_back(
 pub(super) fn remove(tables: &Tables, id: &ServiceId) -> Result<Decision, CallError> {
     find(tables, id)?;
     Ok(Decision::done(Change::MarkServiceRemoved { id: id.clone() }))
+}
+
+fn credentials(present: &Service, wanted: &RegistryAuth) -> Result<Option<SecretText>, CallError> {
+    match wanted {
+        RegistryAuth::Given(given) => Ok(Some(given.clone())),
+        RegistryAuth::OfSpec => Ok(present.registry.current.clone()),
+        RegistryAuth::OfPreviousSpec if present.previous_spec.is_none() => {
+            Err(CallError::api(Code::FailedPrecondition, "service does not have a previous spec"))
+        }
+        RegistryAuth::OfPreviousSpec => Ok(present.registry.previous.clone()),
+    }
 }
 
 fn write(service: Service) -> Decision {

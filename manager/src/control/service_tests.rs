@@ -20,7 +20,7 @@ fn text(outcome: Result<Decision, CallError>) -> String {
 fn created(given: &str, edit: impl FnOnce(&mut ServiceSpec)) -> Result<Decision, CallError> {
     let mut wanted = spec("new");
     edit(&mut wanted);
-    create(&World::given(given).tables, &wanted, START, &mut || 1)
+    create(&World::given(given).tables, &wanted, None, START, &mut || 1)
 }
 
 fn updated(
@@ -31,7 +31,7 @@ fn updated(
     let id = ServiceId::from_text("web");
     let mut wanted = world.tables.services[&id].spec.clone();
     edit(&mut wanted);
-    update(&world.tables, &id, Version(version), &wanted)
+    update(&world.tables, &id, Version(version), &wanted, &RegistryAuth::OfSpec)
 }
 
 /// The service as an update would leave it.
@@ -188,4 +188,39 @@ fn a_removed_service_is_not_found() {
     assert_eq!(text(remove(&tables, &ServiceId::from_text("old"))), "service old not found");
     assert_eq!(text(remove(&tables, &ServiceId::from_text("none"))), "service none not found");
     assert!(remove(&tables, &ServiceId::from_text("web")).is_ok());
+}
+
+#[test]
+fn credentials_go_with_the_spec_and_change_no_task() {
+    let mut world = World::given(GIVEN);
+    let id = ServiceId::from_text("web");
+    let secret = |text: &str| Some(SecretText::new(text));
+    let wanted = world.tables.services[&id].spec.clone();
+    let mut other = wanted.clone();
+    "other".clone_into(&mut other.task.container.image);
+    let put = |world: &World, spec: &ServiceSpec, auth: RegistryAuth| {
+        let version = world.tables.services[&id].version;
+        update(&world.tables, &id, version, spec, &auth)
+    };
+    let none = put(&world, &wanted, RegistryAuth::OfPreviousSpec).unwrap_err();
+    assert_eq!(none.to_string(), "service does not have a previous spec");
+    let given = written(put(&world, &wanted, RegistryAuth::Given(SecretText::new("a"))).unwrap());
+    assert_eq!(given.registry, RegistryAccess { current: secret("a"), previous: None });
+    assert_eq!(given.previous_spec, None, "credentials alone are no new spec");
+    world.edit("web", |service| service.registry.current = secret("a"));
+    let next = RegistryAuth::Given(SecretText::new("b"));
+    let next = written(put(&world, &other, next).unwrap());
+    assert_eq!(next.registry, RegistryAccess { current: secret("b"), previous: secret("a") });
+    world.edit("web", |service| {
+        service.previous_spec = Some(wanted.clone());
+        service.registry = next.registry.clone();
+    });
+    let kept = written(put(&world, &wanted, RegistryAuth::OfSpec).unwrap());
+    assert_eq!(kept.registry.current, secret("b"));
+    let previous = written(put(&world, &other, RegistryAuth::OfPreviousSpec).unwrap());
+    assert_eq!(previous.registry.current, secret("a"));
+    let version = world.tables.services[&id].version;
+    let back = written(roll_back(&world.tables, &id, version, START).unwrap());
+    assert_eq!(back.registry, RegistryAccess { current: secret("a"), previous: secret("b") });
+    assert!(!format!("{back:?}").contains("\"a\""), "never in a log");
 }

@@ -1,12 +1,14 @@
 //! Pure: what a service spec may say, apart from other objects of the cluster.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use swarmnet_model::container::Healthcheck;
 use swarmnet_model::limits::{NETWORKS_PER_TASK_MAX, PORTS_PER_SERVICE_MAX};
 use swarmnet_model::name::check_dns_name;
 use swarmnet_model::resources::Resources;
+use swarmnet_model::template;
 use swarmnet_model::{
     CallError, Code, Constraint, ContainerSpec, EndpointMode, EndpointSpec, GenericResource,
     Protocol, PublishMode, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, update_rules,
@@ -30,6 +32,7 @@ pub(super) fn check_spec(spec: &ServiceSpec) -> Result<(), CallError> {
         .map_err(|error| CallError::invalid(error.to_string()))?;
     check_mode(spec)?;
     check_task(&spec.task)?;
+    template::check(spec).map_err(|error| CallError::invalid(error.to_string()))?;
     for config in spec.update.iter().chain(&spec.rollback) {
         check_update(config)?;
     }
@@ -81,6 +84,13 @@ fn check_container(container: &ContainerSpec) -> Result<(), CallError> {
     if let Some(twice) = container.mounts.iter().find(|mount| !targets.insert(&mount.target)) {
         return Err(invalid(format!("duplicate mount point: {}", twice.target)));
     }
+    let addresses = &container.dns.nameservers;
+    if let Some(other) = addresses.iter().find(|text| text.parse::<IpAddr>().is_err()) {
+        return Err(invalid(format!("{other} is not an ip address (DNSConfig.Nameservers)")));
+    }
+    if container.env.iter().any(|entry| entry.is_empty() || entry.starts_with('=')) {
+        return Err(invalid("invalid environment variable in Env: a name is missing".to_owned()));
+    }
     container.healthcheck.as_ref().map_or(Ok(()), check_health)
 }
 
@@ -114,7 +124,24 @@ fn check_resources(resources: &Resources) -> Result<(), CallError> {
             return Err(CallError::invalid(message));
         }
     }
+    check_swap(resources)?;
     resources.reserve_generic.iter().try_for_each(check_generic)
+}
+
+fn check_swap(resources: &Resources) -> Result<(), CallError> {
+    if let Some(value) = resources.memory_swappiness.filter(|v| !(-1..=100).contains(v)) {
+        let message = format!("invalid MemorySwappiness {value}: valid range is 0-100");
+        return Err(CallError::invalid(message));
+    }
+    match resources.swap_bytes {
+        Some(swap) if swap < -1 => {
+            Err(CallError::invalid(format!("invalid SwapBytes {swap}: -1 means no limit")))
+        }
+        Some(_) if resources.limit_memory_bytes == 0 => {
+            Err(CallError::invalid("invalid SwapBytes: a memory limit is needed"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Kinds become names of variables in the container (`DOCKER_RESOURCE_<KIND>`).
@@ -314,6 +341,60 @@ mod tests {
             health(Duration::from_micros(10)),
             format!("{INVALID}ContainerSpec: Interval in HealthConfig cannot be less than 1ms")
         );
+    }
+
+    #[test]
+    fn fields_of_containers_are_checked_and_named() {
+        let container =
+            |edit: &dyn Fn(&mut ContainerSpec)| verdict(|spec| edit(&mut spec.task.container));
+        for (text, wanted) in [
+            (
+                container(&|c| c.hostname = Some("{{.Nope}}".to_owned())),
+                "expanding hostname failed: template: expansion:1: can't evaluate field Nope",
+            ),
+            (
+                container(&|c| c.env.push("A={{".to_owned())),
+                "expanding env failed: template: expansion:1: unclosed action",
+            ),
+            (
+                container(&|c| c.mounts = vec![mount("/{{nope}}")]),
+                "expanding mount target failed: ",
+            ),
+            (container(&|c| c.env.push("=x".to_owned())), "ContainerSpec: invalid environment"),
+            (
+                container(&|c| c.dns.nameservers.push("zz".to_owned())),
+                "ContainerSpec: zz is not an ip address (DNSConfig.Nameservers)",
+            ),
+        ] {
+            assert!(text.starts_with(&format!("{INVALID}{wanted}")), "{text}");
+        }
+        assert_eq!(container(&|c| c.dns.nameservers.push("fd00::1".to_owned())), "");
+        assert_eq!(container(&|c| c.hostname = Some("{{.Task.Slot}}".to_owned())), "");
+    }
+
+    #[test]
+    fn swap_and_generic_resources_are_checked_and_named() {
+        let resources =
+            |edit: &dyn Fn(&mut Resources)| verdict(|spec| edit(&mut spec.task.resources));
+        let generic = |kind: &str, value: i64| {
+            resources(&|r| {
+                let kind = kind.to_owned();
+                r.reserve_generic = vec![GenericResource::Discrete { kind, value }];
+            })
+        };
+        assert_eq!(generic("GPU", 1), "");
+        assert_eq!(generic("GPU", 0), format!("{INVALID}invalid argument for resource GPU"));
+        assert!(generic("", 1).contains("invalid argument for resource"));
+        assert!(generic("A=B", 1).contains("invalid argument for resource A=B"));
+        assert!(resources(&|r| r.memory_swappiness = Some(101)).contains("MemorySwappiness 101"));
+        assert!(resources(&|r| r.swap_bytes = Some(1)).contains("SwapBytes: a memory limit"));
+        assert!(resources(&|r| r.swap_bytes = Some(-2)).contains("SwapBytes -2"));
+        let limited = resources(&|r| {
+            r.limit_memory_bytes = 8 << 20;
+            r.swap_bytes = Some(-1);
+            r.memory_swappiness = Some(0);
+        });
+        assert_eq!(limited, "");
     }
 
     #[test]

@@ -96,6 +96,7 @@ impl World {
             }),
             update_status: None,
             pending_delete: false,
+            registry: Default::default(),
         };
         self.0.services.insert(service.id.clone(), Arc::new(service));
     }

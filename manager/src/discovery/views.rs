@@ -186,6 +186,17 @@ impl Views {
                 let tasks = self.by_service.get(&id).into_iter().flatten().cloned();
                 dirty.items.extend(tasks.map(ItemKey::Backend));
             }
+            let credentials = |service: Option<&Arc<Service>>| {
+                service.and_then(|service| service.registry.current.clone())
+            };
+            if credentials(old) != credentials(new) {
+                for task in self.by_service.get(&id).into_iter().flatten() {
+                    let node = self.tables.tasks.get(task).and_then(|task| task.node_id.clone());
+                    if let Some(node) = node {
+                        dirty.nodes.entry(node).or_default().insert(task.clone());
+                    }
+                }
+            }
             dirty.items.insert(ItemKey::Service(id));
         }
     }
@@ -222,7 +233,8 @@ impl Views {
         for id in tasks {
             let key = ItemKey::Task(id.clone());
             let task = Some(id).filter(there).and_then(|id| self.tables.tasks.get(id));
-            let item = task.map(|task| plan::assigned(task, self.withdrawn.contains(id)));
+            let item =
+                task.map(|task| plan::assigned(&self.tables, task, self.withdrawn.contains(id)));
             put(&mut own.tasks, key, item);
         }
         let all = all.into_iter().flatten().filter_map(|id| self.tables.tasks.get(id));

@@ -84,6 +84,7 @@ fn service() -> Service {
         endpoint: Some(ServiceEndpoint { ports: vec![port], ..ServiceEndpoint::default() }),
         update_status: None,
         pending_delete: false,
+        registry: Default::default(),
     }
 }
 

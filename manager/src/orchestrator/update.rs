@@ -202,6 +202,7 @@ impl<'a> Pass<'a> {
         let mut back = service.clone();
         let Some(previous) = back.previous_spec.take() else { return };
         back.spec = previous;
+        back.registry = back.registry.rolled_back();
         back.update_status = Some(UpdateStatus {
             state: UpdateState::RollbackStarted,
             started_at: self.now,

@@ -131,7 +131,9 @@ fn volume_drivers(task: &Task) -> impl Iterator<Item = &str> {
             MountKind::Volume { driver: Some(driver), .. } => Some(driver.name.as_str()),
             MountKind::Volume { driver: None, .. }
             | MountKind::Bind { .. }
-            | MountKind::Tmpfs { .. } => None,
+            | MountKind::Tmpfs { .. }
+            | MountKind::Image { .. }
+            | MountKind::Npipe => None,
         })
         .filter(|name| !matches!(*name, "" | "local"))
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use swarmnet_model::node::ManagerMember;
 use swarmnet_model::{
     AttachedContainer, Attachment, Cluster, DesiredState, GenericResource, Network, NetworkId,
-    Node, NodeDescription, NodeId, NodeStatus, Role, Service, ServiceEndpoint, ServiceId, Task, TaskId,
-    TaskStatus, Timestamp, UpdateStatus, Version,
+    Node, NodeDescription, NodeId, NodeStatus, Role, Service, ServiceEndpoint, ServiceId, Task,
+    TaskId, TaskStatus, Timestamp, UpdateStatus, Version,
 };
 
 /// One Raft entry: all of it is applied, or none.

@@ -311,7 +311,11 @@ pub(crate) fn spec(name: &str) -> ServiceSpec {
 /// A tmpfs mount at `target`.
 pub(crate) fn mount(target: &str) -> Mount {
     Mount {
-        kind: swarmnet_model::container::MountKind::Tmpfs { size_bytes: None, mode: None },
+        kind: swarmnet_model::container::MountKind::Tmpfs {
+            size_bytes: None,
+            mode: None,
+            options: Vec::new(),
+        },
         source: String::new(),
         target: target.to_owned(),
         read_only: false,
@@ -331,6 +335,7 @@ fn service(name: &str, words: &[&str]) -> Service {
         endpoint: None,
         update_status: None,
         pending_delete: false,
+        registry: Default::default(),
     };
     for word in words {
         let (key, value) = word.split_once('=').unwrap_or((*word, ""));

@@ -102,7 +102,8 @@ pub(crate) fn engine(lab: &Lab, host: &Host) -> Result<Command> {
     let config = json!({
         "cgroup-parent": cgroup::containers(lab, &host.name),
         "exec-opts": ["native.cgroupdriver=cgroupfs"],
-        "insecure-registries": [registry],
+        // The second one is free for tests that bring a registry of their own.
+        "insecure-registries": [registry, format!("{REGISTRY}:{}", REGISTRY_PORT + 1)],
         "registry-mirrors": [format!("http://{registry}")],
     });
     fs::write("/etc/docker/daemon.json", serde_json::to_vec_pretty(&config)?)

@@ -123,7 +123,7 @@ impl Swarm {
         let (began, before) = (Instant::now(), self.tables().version);
         for service in 0..services {
             let spec = Box::new(spec(&format!("s{service}"), replicas));
-            self.manager.call(Call::CreateService { spec }).await.unwrap();
+            self.manager.call(Call::CreateService { spec, registry_auth: None }).await.unwrap();
         }
         let (mut first, mut last) = (None, None);
         loop {

@@ -12,6 +12,16 @@ fn sorted(model: &impl serde::Serialize) -> serde_json::Value {
     value
 }
 
+fn bind() -> MountKind {
+    MountKind::Bind {
+        propagation: None,
+        non_recursive: false,
+        create_mountpoint: false,
+        read_only_non_recursive: false,
+        read_only_force_recursive: false,
+    }
+}
+
 fn check(task: &Task, networks: &TaskNetworks, want: &Expect) {
     let node_id = NodeId::from_text("n1");
     let context = TemplateContext {
@@ -129,6 +139,8 @@ fn every_part_of_the_spec_reaches_the_engine() {
     task.spec.resources.limit_nano_cpus = 500_000_000;
     task.spec.resources.limit_memory_bytes = 64 << 20;
     task.spec.resources.limit_pids = 100;
+    task.spec.resources.swap_bytes = Some(1 << 20);
+    task.spec.resources.memory_swappiness = Some(7);
     task.spec.log_driver = Some(LogDriver {
         name: "local".into(),
         options: [("max-size".into(), "1m".into())].into(),
@@ -168,7 +180,11 @@ fn every_part_of_the_spec_reaches_the_engine() {
                 consistency: None,
             },
             Mount {
-                kind: MountKind::Tmpfs { size_bytes: Some(4096), mode: Some(0o700) },
+                kind: MountKind::Tmpfs {
+                    size_bytes: Some(4096),
+                    mode: Some(0o700),
+                    options: vec![vec!["noexec".into()]],
+                },
                 source: String::new(),
                 target: "/tmp".into(),
                 read_only: false,
@@ -180,111 +196,122 @@ fn every_part_of_the_spec_reaches_the_engine() {
         capability_drop: vec!["ALL".into()],
         ulimits: vec![Ulimit { name: "nofile".into(), soft: 1, hard: 2 }],
         oom_score_adj: Some(-5),
+        security_options: vec!["no-new-privileges=true".into()],
         ..Default::default()
     };
     check(
         &task,
         &TaskNetworks::default(),
         &expect![[r#"
-        web.2.web-2
-        {
-          "Env": [
-            "TASK=web.2.web-2"
-          ],
-          "Healthcheck": {
-            "Interval": 1000000000,
-            "Retries": 2,
-            "Test": [
-              "CMD",
-              "true"
-            ]
-          },
-          "HostConfig": {
-            "CapAdd": [
-              "CAP_NET_ADMIN"
-            ],
-            "CapDrop": [
-              "ALL"
-            ],
-            "Dns": [
-              "1.1.1.1"
-            ],
-            "ExtraHosts": [
-              "db:10.0.0.1",
-              "db.example:10.0.0.1"
-            ],
-            "GroupAdd": [
-              "www"
-            ],
-            "Init": true,
-            "LogConfig": {
-              "Config": {
-                "max-size": "1m"
+            web.2.web-2
+            {
+              "Env": [
+                "TASK=web.2.web-2"
+              ],
+              "Healthcheck": {
+                "Interval": 1000000000,
+                "Retries": 2,
+                "Test": [
+                  "CMD",
+                  "true"
+                ]
               },
-              "Type": "local"
-            },
-            "Memory": 67108864,
-            "Mounts": [
-              {
-                "ReadOnly": false,
-                "Source": "data-2",
-                "Target": "/data",
-                "Type": "volume",
-                "VolumeOptions": {
-                  "Labels": {
-                    "slot": "2"
+              "HostConfig": {
+                "CapAdd": [
+                  "CAP_NET_ADMIN"
+                ],
+                "CapDrop": [
+                  "ALL"
+                ],
+                "Dns": [
+                  "1.1.1.1"
+                ],
+                "ExtraHosts": [
+                  "db:10.0.0.1",
+                  "db.example:10.0.0.1"
+                ],
+                "GroupAdd": [
+                  "www"
+                ],
+                "Init": true,
+                "LogConfig": {
+                  "Config": {
+                    "max-size": "1m"
                   },
-                  "NoCopy": true
-                }
-              },
-              {
-                "ReadOnly": false,
-                "Target": "/tmp",
-                "TmpfsOptions": {
-                  "Mode": 448,
-                  "SizeBytes": 4096
+                  "Type": "local"
                 },
-                "Type": "tmpfs"
-              }
-            ],
-            "NanoCpus": 500000000,
-            "NetworkMode": "none",
-            "OomScoreAdj": -5,
-            "PidsLimit": 100,
-            "ReadonlyRootfs": true,
-            "RestartPolicy": {
-              "Name": "no"
-            },
-            "Sysctls": {
-              "net.core.somaxconn": "512"
-            },
-            "Ulimits": [
-              {
-                "Hard": 2,
-                "Name": "nofile",
-                "Soft": 1
-              }
-            ]
-          },
-          "Hostname": "web-2",
-          "Image": "nginx:1.27",
-          "Labels": {
-            "a": "b",
-            "com.docker.swarm.node.id": "n1",
-            "com.docker.swarm.service.id": "web",
-            "com.docker.swarm.service.name": "web",
-            "com.docker.swarm.task": "",
-            "com.docker.swarm.task.id": "web-2",
-            "com.docker.swarm.task.name": "web.2.web-2"
-          },
-          "OpenStdin": false,
-          "StopSignal": "SIGQUIT",
-          "StopTimeout": 2,
-          "Tty": true,
-          "User": "1000",
-          "WorkingDir": "/srv"
-        }
-    "#]],
+                "Memory": 67108864,
+                "MemorySwap": 68157440,
+                "MemorySwappiness": 7,
+                "Mounts": [
+                  {
+                    "ReadOnly": false,
+                    "Source": "data-2",
+                    "Target": "/data",
+                    "Type": "volume",
+                    "VolumeOptions": {
+                      "Labels": {
+                        "slot": "2"
+                      },
+                      "NoCopy": true
+                    }
+                  },
+                  {
+                    "ReadOnly": false,
+                    "Target": "/tmp",
+                    "TmpfsOptions": {
+                      "Mode": 448,
+                      "Options": [
+                        [
+                          "noexec"
+                        ]
+                      ],
+                      "SizeBytes": 4096
+                    },
+                    "Type": "tmpfs"
+                  }
+                ],
+                "NanoCpus": 500000000,
+                "NetworkMode": "none",
+                "OomScoreAdj": -5,
+                "PidsLimit": 100,
+                "ReadonlyRootfs": true,
+                "RestartPolicy": {
+                  "Name": "no"
+                },
+                "SecurityOpt": [
+                  "no-new-privileges=true"
+                ],
+                "Sysctls": {
+                  "net.core.somaxconn": "512"
+                },
+                "Ulimits": [
+                  {
+                    "Hard": 2,
+                    "Name": "nofile",
+                    "Soft": 1
+                  }
+                ]
+              },
+              "Hostname": "web-2",
+              "Image": "nginx:1.27",
+              "Labels": {
+                "a": "b",
+                "com.docker.swarm.node.id": "n1",
+                "com.docker.swarm.service.id": "web",
+                "com.docker.swarm.service.name": "web",
+                "com.docker.swarm.task": "",
+                "com.docker.swarm.task.id": "web-2",
+                "com.docker.swarm.task.name": "web.2.web-2"
+              },
+              "OpenStdin": false,
+              "StopSignal": "SIGQUIT",
+              "StopTimeout": 2,
+              "Tty": true,
+              "User": "1000",
+              "WorkingDir": "/srv"
+            }
+        "#]],
     );
 }
 
@@ -296,21 +323,22 @@ fn a_placeholder_that_means_nothing_is_named() {
         &task,
         &TaskNetworks::default(),
         &expect![[r#"
-        expanding hostname failed: template: expansion:1: .Task.Nope is not supported
-    "#]],
+            expanding hostname failed: template: expansion:1: can't evaluate field Nope (fields: ID, Name, Slot)
+        "#]],
     );
 }
 
 #[test]
 fn mounts_that_cannot_be_meant_are_refused_in_dockers_words() {
-    let bind =
-        MountKind::Bind { propagation: None, non_recursive: false, create_mountpoint: false };
+    let bind = bind();
+    let tmpfs = MountKind::Tmpfs { size_bytes: None, mode: None, options: Vec::new() };
     let volume =
         MountKind::Volume { no_copy: false, labels: BTreeMap::new(), driver: None, subpath: None };
     for (kind, source, target, text) in [
         (&volume, "v", "rel", "invalid mount target, must be an absolute path: rel"),
         (&bind, "rel", "/x", "invalid bind mount source, must be an absolute path: rel"),
         (&volume, "/v", "/x", "invalid volume mount source, must not be an absolute path: /v"),
+        (&tmpfs, "/v", "/x", "invalid tmpfs source, source must be empty"),
     ] {
         let refused = check_paths(kind, source, target).unwrap_err();
         assert_eq!(refused.to_string(), text);
@@ -344,7 +372,7 @@ fn a_task_on_an_overlay_sees_our_resolv_conf_unless_the_user_mounts_one() {
     assert_eq!(mounts(&task, &networks), [(ours, Some(true))]);
     assert_eq!(mounts(&task, &fixture::networks()), []);
     task.spec.container.mounts.push(Mount {
-        kind: MountKind::Bind { propagation: None, non_recursive: false, create_mountpoint: false },
+        kind: bind(),
         source: "/my/resolv.conf".to_owned(),
         target: "/etc//resolv.conf/".to_owned(),
         read_only: false,

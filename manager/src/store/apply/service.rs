@@ -40,6 +40,7 @@ impl Writer {
             changed.spec_version = self.version;
         }
         changed.previous_spec = service.previous_spec.clone();
+        changed.registry = service.registry.clone();
         changed.update_status = service.update_status.clone();
         self.put_service(changed);
         Ok(())

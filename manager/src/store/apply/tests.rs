@@ -93,6 +93,7 @@ pub(super) fn service(id: &str, name: &str) -> Service {
         endpoint: None,
         update_status: None,
         pending_delete: false,
+        registry: Default::default(),
     }
 }
 
