@@ -308,5 +308,6 @@ fn service(spec: swarmnet_model::ServiceSpec) -> Service {
         job: None,
         registry: swarmnet_model::RegistryAccess::default(),
         pending_delete: false,
+        registry: Default::default(),
     }
 }
