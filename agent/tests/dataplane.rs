@@ -56,6 +56,7 @@ fn task(name: &str, last: u8) -> Task {
         service_name: "web".to_owned(),
         service_labels: BTreeMap::new(),
         slot: u64::from(last),
+        job_iteration: None,
         node_id: Some(NodeId::from_text(NODE)),
         spec: swarmnet_model::TaskSpec::default(),
         endpoint_spec: EndpointSpec { mode: EndpointMode::Vip, ports: vec![port()] },

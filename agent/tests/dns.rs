@@ -37,6 +37,7 @@ fn task(name: &str, nameservers: &[&str]) -> Task {
         service_name: "s".to_owned(),
         service_labels: BTreeMap::new(),
         slot: 1,
+        job_iteration: None,
         node_id: Some(NodeId::from_text("n")),
         spec,
         endpoint_spec: EndpointSpec::default(),

@@ -67,6 +67,7 @@ fn shell(slot: u8, script: &str) -> AssignedTask {
         service_name: "web".to_owned(),
         service_labels: BTreeMap::new(),
         slot: u64::from(slot),
+        job_iteration: None,
         node_id: Some(node_id()),
         spec: TaskSpec { container, ..TaskSpec::default() },
         endpoint_spec: EndpointSpec::default(),

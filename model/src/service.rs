@@ -42,6 +42,25 @@ pub enum ServiceMode {
     GlobalJob,
 }
 
+impl ServiceMode {
+    /// True if tasks run to their end, each place once.
+    pub fn is_job(self) -> bool {
+        matches!(self, Self::ReplicatedJob { .. } | Self::GlobalJob)
+    }
+
+    /// True if the places of the service are nodes and not numbers.
+    pub fn is_per_node(self) -> bool {
+        matches!(self, Self::Global | Self::GlobalJob)
+    }
+}
+
+/// Which execution of a job is on. Every update of the service begins a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobStatus {
+    pub iteration: u64,
+    pub last_execution: Timestamp,
+}
+
 /// A service with the managers' bookkeeping.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
@@ -57,6 +76,17 @@ pub struct Service {
     /// `None` until the allocator has given VIPs and ports for the present spec.
     pub endpoint: Option<ServiceEndpoint>,
     pub update_status: Option<UpdateStatus>,
+    /// Present for jobs only.
+    pub job: Option<JobStatus>,
     /// True after `service rm`: tasks are being removed, then the service goes.
     pub pending_delete: bool,
+}
+
+impl Service {
+    /// Begins the job's next execution; services that are no jobs have none.
+    pub fn execute_again(&mut self, now: Timestamp) {
+        if let Some(job) = &mut self.job {
+            *job = JobStatus { iteration: job.iteration + 1, last_execution: now };
+        }
+    }
 }

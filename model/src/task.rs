@@ -47,8 +47,10 @@ pub struct Task {
     /// Name and labels of the service when the task was made.
     pub service_name: String,
     pub service_labels: BTreeMap<String, String>,
-    /// From 1 for replicated services; 0 for global ones, whose slot is the node.
+    /// From 1 for replicated services, from 0 for replicated jobs; 0 where the node is the place.
     pub slot: u64,
+    /// The execution of the job that the task belongs to.
+    pub job_iteration: Option<u64>,
     /// Never changes once set.
     pub node_id: Option<NodeId>,
     pub spec: TaskSpec,
@@ -103,7 +105,8 @@ pub struct ContainerStatus {
 }
 
 impl Task {
-    /// Returns `service.slot`, or `service.<node id>` for a global task.
+    /// Returns `service.slot`, or `service.<node id>` where there is no slot or it is 0, as clients
+    /// show it.
     pub fn name(&self) -> String {
         match (self.slot, &self.node_id) {
             (0, Some(node)) => format!("{}.{node}", self.service_name),

@@ -108,6 +108,7 @@ mod tests {
             service_name: "web".to_owned(),
             service_labels: [("tier".to_owned(), "front".to_owned())].into(),
             slot: 2,
+            job_iteration: None,
             node_id: Some(NodeId::from_text("n1")),
             spec: TaskSpec::default(),
             endpoint_spec: EndpointSpec::default(),

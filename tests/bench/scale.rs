@@ -305,6 +305,7 @@ fn service(spec: swarmnet_model::ServiceSpec) -> Service {
         previous_spec: None,
         endpoint: None,
         update_status: None,
+        job: None,
         pending_delete: false,
     }
 }

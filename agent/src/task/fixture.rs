@@ -28,6 +28,7 @@ pub(crate) fn task(service: &str, slot: u64) -> Task {
         service_name: service.to_owned(),
         service_labels: Default::default(),
         slot,
+        job_iteration: None,
         node_id: Some(NodeId::from_text("n1")),
         spec: TaskSpec {
             container: ContainerSpec { image: "nginx".to_owned(), ..Default::default() },

@@ -1,11 +1,11 @@
 //! Pure: services.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 use swarmnet_model::service::Document;
 use swarmnet_model::{
-    DesiredState, NodeState, Service, ServiceMode, ServiceSpec, Tables, TaskState, UpdateStatus,
+    NodeState, Service, ServiceMode, ServiceSpec, Tables, Task, TaskState, UpdateStatus,
 };
 
 use crate::convert::endpoint::{self, EndpointBody};
@@ -106,7 +106,18 @@ pub(crate) fn service(service: &Service, with_defaults: bool) -> Value {
     if let Some(status) = &service.update_status {
         value["UpdateStatus"] = update_status(status);
     }
+    if let Some(job) = &service.job {
+        value["JobStatus"] = json!({
+            "JobIteration": iteration(job.iteration),
+            "LastExecution": job.last_execution.to_string(),
+        });
+    }
     value
+}
+
+/// The first execution of a job has no number.
+pub(crate) fn iteration(index: u64) -> Value {
+    if index == 0 { json!({}) } else { json!({"Index": index}) }
 }
 
 fn render_spec(spec: &ServiceSpec, with_defaults: bool) -> Value {
@@ -153,35 +164,39 @@ fn update_status(status: &UpdateStatus) -> Value {
     value
 }
 
-/// Counts for `service ls`: what runs and is wished to run on a node that is there.
+/// Counts for `service ls`: what runs and is wished to run on a node that is there; of a job, what
+/// belongs to its present execution.
 pub(crate) fn status(service: &Service, tables: &Tables) -> Value {
-    let on_ready_node = |node: &Option<swarmnet_model::NodeId>| {
-        let node = node.as_ref().and_then(|id| tables.nodes.get(id));
-        node.is_some_and(|node| node.status.state == NodeState::Ready)
-    };
-    let count = |fits: &dyn Fn(&swarmnet_model::Task) -> bool| {
-        u64::try_from(tables.tasks_of(&service.id).filter(|task| fits(task)).count())
-            .unwrap_or(u64::MAX)
-    };
-    let running = count(&|task| {
-        task.status.state == TaskState::Running
-            && !task.desired_state.is_terminal()
-            && on_ready_node(&task.node_id)
-    });
-    let wished =
-        count(&|task| matches!(task.desired_state, DesiredState::Running | DesiredState::Complete));
+    let iteration = service.job.map(|job| job.iteration);
+    let mut running = 0_u64;
+    let (mut wished, mut completed) = (BTreeSet::new(), BTreeSet::new());
+    for task in tables.tasks_of(&service.id).filter(|task| task.job_iteration == iteration) {
+        let place =
+            if service.spec.mode.is_per_node() { (0, &task.node_id) } else { (task.slot, &None) };
+        if is_serving(task, tables) {
+            running += 1;
+        }
+        if !task.desired_state.is_terminal() {
+            wished.insert(place);
+        }
+        if service.spec.mode.is_job() && task.status.state == TaskState::Complete {
+            completed.insert(place);
+        }
+    }
+    let wished = u64::try_from(wished.len()).unwrap_or(u64::MAX);
     let desired = match service.spec.mode {
         ServiceMode::Replicated { replicas } => replicas,
         ServiceMode::ReplicatedJob { max_concurrent, .. } => max_concurrent,
         ServiceMode::Global | ServiceMode::GlobalJob => wished,
     };
-    let completed = match service.spec.mode {
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
-            count(&|task| task.status.state == TaskState::Complete)
-        }
-        ServiceMode::Replicated { .. } | ServiceMode::Global => 0,
-    };
-    json!({"RunningTasks": running, "DesiredTasks": desired, "CompletedTasks": completed})
+    json!({"RunningTasks": running, "DesiredTasks": desired, "CompletedTasks": completed.len()})
+}
+
+fn is_serving(task: &Task, tables: &Tables) -> bool {
+    let node = task.node_id.as_ref().and_then(|id| tables.nodes.get(id));
+    task.status.state == TaskState::Running
+        && !task.desired_state.is_terminal()
+        && node.is_some_and(|node| node.status.state == NodeState::Ready)
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! Pure: tasks.
 
 use serde_json::{Value, json};
-use swarmnet_model::constraint::Constraint;
-use swarmnet_model::{Attachment, Service, Tables, Task, TaskStatus};
+use swarmnet_model::{Attachment, Tables, Task, TaskStatus};
 
 use crate::convert::endpoint;
 use crate::convert::network::attached_network;
 use crate::convert::resources::render_generic;
+use crate::convert::service::iteration;
 use crate::convert::service_document::task_view;
 
 /// Renders a task.
@@ -28,6 +28,9 @@ pub(crate) fn task(task: &Task, tables: &Tables) -> Value {
     }
     value["Status"] = status(&task.status);
     value["DesiredState"] = json!(task.desired_state.as_str());
+    if let Some(index) = task.job_iteration {
+        value["JobIteration"] = iteration(index);
+    }
     if !task.attachments.is_empty() {
         let attachments = task.attachments.iter();
         value["NetworksAttachments"] = attachments.map(|of| attachment(of, tables)).collect();
@@ -76,24 +79,4 @@ fn attachment(of: &Attachment, tables: &Tables) -> Value {
         None => json!({"ID": of.network_id}),
     };
     json!({"Network": network, "Addresses": [of.address.to_string()]})
-}
-
-/// True if the task is what its service wants now (`_up-to-date`); the managers judge the same way.
-///
-/// Other constraints alone do not make a task out of date while its node satisfies them.
-pub(crate) fn is_up_to_date(task: &Task, service: &Service, tables: &Tables) -> bool {
-    let mut wanted = service.spec.task.clone();
-    let constraints = std::mem::replace(
-        &mut wanted.placement.constraints,
-        task.spec.placement.constraints.clone(),
-    );
-    if task.spec != wanted || task.endpoint_spec != service.spec.endpoint {
-        return false;
-    }
-    if task.spec.placement.constraints == constraints {
-        return true;
-    }
-    let node = task.node_id.as_ref().and_then(|id| tables.nodes.get(id));
-    node.zip(Constraint::parse_all(&constraints).ok())
-        .is_some_and(|(node, all)| all.iter().all(|constraint| constraint.matches(node)))
 }

@@ -1,5 +1,6 @@
 //! Tasks.
 
+use swarmnet_model::current::is_current;
 use swarmnet_model::{CallError, NodeId, ServiceId, Tables, Task, TaskState};
 
 use crate::app::Exchange;
@@ -91,5 +92,5 @@ impl<'a> Wanted<'a> {
 
 fn is_up_to_date(task: &Task, tables: &Tables) -> bool {
     let service = tables.services.get(&task.service_id);
-    service.is_some_and(|service| convert::is_up_to_date(task, service, tables))
+    service.is_some_and(|service| is_current(task, service, tables))
 }

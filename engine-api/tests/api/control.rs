@@ -173,6 +173,7 @@ impl FakeControl {
             spec,
             previous_spec: None,
             update_status: None,
+            job: None,
             pending_delete: false,
         };
         tables.services.insert(id.clone(), Arc::new(service));
@@ -453,6 +454,7 @@ fn task(id: &str, service: &ServiceId, spec: &ServiceSpec, slot: u64, version: V
         service_name: spec.name.clone(),
         service_labels: spec.labels.clone(),
         slot,
+        job_iteration: None,
         node_id: Some(NodeId::from_text(MASTER)),
         spec: spec.task.clone(),
         endpoint_spec: spec.endpoint.clone(),

@@ -74,7 +74,7 @@ fn decide(
         }
         Call::CreateService { spec } => service::create(tables, spec, now, ids),
         Call::UpdateService { id, version, spec } => match spec {
-            Some(spec) => service::update(tables, id, *version, spec),
+            Some(spec) => service::update(tables, id, *version, spec, now),
             None => service::roll_back(tables, id, *version, now),
         },
         Call::RemoveService { id } => service::remove(tables, id),

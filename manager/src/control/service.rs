@@ -1,8 +1,8 @@
 //! Pure: service calls: create, update, roll back, remove.
 
 use swarmnet_model::{
-    CallError, Code, IdSource, PublishMode, Service, ServiceId, ServiceMode, ServiceSpec, Tables,
-    Timestamp, UpdateState, UpdateStatus, Version,
+    CallError, Code, IdSource, JobStatus, PublishMode, Service, ServiceId, ServiceMode,
+    ServiceSpec, Tables, Timestamp, UpdateState, UpdateStatus, Version,
 };
 
 use super::call::Decision;
@@ -31,18 +31,20 @@ pub(super) fn create(
         previous_spec: None,
         endpoint: None,
         update_status: None,
+        job: spec.mode.is_job().then_some(JobStatus { iteration: 0, last_execution: now }),
         pending_delete: false,
     };
     Ok(Decision::created(Change::CreateService(Box::new(service)), id))
 }
 
 /// Gives the service a new spec. Its update status goes in the same write, so that nobody takes the
-/// end of the last update for that of this one.
+/// end of the last update for that of this one. A job is executed again, also by the spec it has.
 pub(super) fn update(
     tables: &Tables,
     id: &ServiceId,
     version: Version,
     spec: &ServiceSpec,
+    now: Timestamp,
 ) -> Result<Decision, CallError> {
     let present = find(tables, id)?;
     check_version(present, version)?;
@@ -62,6 +64,7 @@ pub(super) fn update(
         service.spec = spec.clone();
     }
     service.update_status = None;
+    service.execute_again(now);
     Ok(write(service))
 }
 
@@ -83,7 +86,9 @@ pub(super) fn roll_back(
     let mut service = present.clone();
     service.spec = previous.clone();
     service.previous_spec = Some(present.spec.clone());
-    service.update_status = Some(UpdateStatus {
+    service.execute_again(now);
+    // A job is executed anew, which is no update of running tasks.
+    service.update_status = service.job.is_none().then(|| UpdateStatus {
         state: UpdateState::RollbackStarted,
         started_at: now,
         completed_at: None,

@@ -31,7 +31,7 @@ fn updated(
     let id = ServiceId::from_text("web");
     let mut wanted = world.tables.services[&id].spec.clone();
     edit(&mut wanted);
-    update(&world.tables, &id, Version(version), &wanted)
+    update(&world.tables, &id, Version(version), &wanted, START)
 }
 
 /// The service as an update would leave it.

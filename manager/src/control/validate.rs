@@ -37,16 +37,24 @@ pub(super) fn check_spec(spec: &ServiceSpec) -> Result<(), CallError> {
 }
 
 fn check_mode(spec: &ServiceSpec) -> Result<(), CallError> {
+    if spec.mode.is_job() && spec.update.is_some() {
+        return Err(CallError::invalid("Jobs may not have an update config"));
+    }
+    let is_negative = |count: u64| i64::try_from(count).is_err();
     match spec.mode {
-        ServiceMode::Replicated { .. } | ServiceMode::Global => Ok(()),
-        ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => {
-            if spec.update.is_some() {
-                return Err(CallError::invalid("Jobs may not have an update config"));
-            }
-            let message = "jobs (replicated-job, global-job) are not supported by this version of \
-                           swarmnet; use a service with restart condition none or on-failure";
-            Err(CallError::manager(Code::Unimplemented, message))
+        ServiceMode::Replicated { replicas } if is_negative(replicas) => {
+            Err(CallError::invalid("Number of replicas must be non-negative"))
         }
+        ServiceMode::ReplicatedJob { max_concurrent, .. } if is_negative(max_concurrent) => {
+            Err(CallError::invalid("Maximum concurrent jobs must not be negative"))
+        }
+        ServiceMode::ReplicatedJob { total_completions, .. } if is_negative(total_completions) => {
+            Err(CallError::invalid("Total completed jobs must not be negative"))
+        }
+        ServiceMode::Replicated { .. }
+        | ServiceMode::Global
+        | ServiceMode::ReplicatedJob { .. }
+        | ServiceMode::GlobalJob => Ok(()),
     }
 }
 
@@ -317,8 +325,19 @@ mod tests {
     }
 
     #[test]
-    fn jobs_are_refused_clearly() {
-        let text = verdict(|spec| spec.mode = ServiceMode::GlobalJob);
-        assert!(text.starts_with("rpc error: code = Unimplemented desc = jobs"), "{text}");
+    fn jobs_have_no_update_config_and_no_negative_counts() {
+        let job = |max_concurrent, total_completions, update: Option<UpdateConfig>| {
+            verdict(|spec| {
+                spec.mode = ServiceMode::ReplicatedJob { max_concurrent, total_completions };
+                spec.update = update;
+            })
+        };
+        assert_eq!(job(2, 3, None), "");
+        let text = job(2, 3, Some(UpdateConfig::default()));
+        assert_eq!(text, format!("{INVALID}Jobs may not have an update config"));
+        let text = job(1, u64::MAX, None);
+        assert_eq!(text, format!("{INVALID}Total completed jobs must not be negative"));
+        let text = job(u64::MAX, 1, None);
+        assert_eq!(text, format!("{INVALID}Maximum concurrent jobs must not be negative"));
     }
 }

@@ -95,6 +95,7 @@ impl World {
                 vips: vips.into_iter().collect(),
             }),
             update_status: None,
+            job: None,
             pending_delete: false,
         };
         self.0.services.insert(service.id.clone(), Arc::new(service));
@@ -122,6 +123,7 @@ impl World {
             service_name: service.to_owned(),
             service_labels: BTreeMap::new(),
             slot: 1,
+            job_iteration: None,
             node_id: Some(NodeId::from_text(node)),
             spec: TaskSpec::default(),
             endpoint_spec: EndpointSpec::default(),

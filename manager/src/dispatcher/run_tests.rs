@@ -83,6 +83,7 @@ fn service() -> Service {
         previous_spec: None,
         endpoint: Some(ServiceEndpoint { ports: vec![port], ..ServiceEndpoint::default() }),
         update_status: None,
+        job: None,
         pending_delete: false,
     }
 }
@@ -97,6 +98,7 @@ fn running_task() -> Task {
         service_name: "web".into(),
         service_labels: BTreeMap::new(),
         slot: 1,
+        job_iteration: None,
         node_id: Some(node_id("n1")),
         spec: TaskSpec::default(),
         endpoint_spec: EndpointSpec::default(),

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //!   service ──replicated | global──► slots ──slot──► evacuate, restart, start
-//!                                      └───update──► replace what is out of date
+//!      │                               └───update──► replace what is out of date
+//!      └──job──► slots of its present execution ──slot──► as above, until each has completed
 //! ```
 //!
 //! What stays true: everything is read from the snapshot, so that a new leader goes on where the old
@@ -14,6 +15,7 @@
 
 mod drain;
 mod global;
+mod job;
 mod replicated;
 mod restart;
 mod slot;
@@ -70,12 +72,18 @@ impl<'a> Pass<'a> {
             self.wish_all(tasks, DesiredState::Remove);
             return;
         }
-        let slots = slot::group(tasks);
+        let slots = slot::group(tasks, service.spec.mode);
         let kept = match service.spec.mode {
             ServiceMode::Replicated { replicas } => self.scale(service, slots, replicas),
             ServiceMode::Global => self.spread(service, slots),
-            // `control` refuses jobs, so there is none to look after.
-            ServiceMode::ReplicatedJob { .. } | ServiceMode::GlobalJob => return,
+            ServiceMode::ReplicatedJob { max_concurrent, total_completions } => {
+                self.replicated_job(service, slots, max_concurrent, total_completions);
+                return;
+            }
+            ServiceMode::GlobalJob => {
+                self.global_job(service, slots);
+                return;
+            }
         };
         let tended: Vec<_> =
             kept.into_iter().map(|slot| (self.tend(service, &slot), slot)).collect();
@@ -97,6 +105,7 @@ impl<'a> Pass<'a> {
             service_name: service.spec.name.clone(),
             service_labels: service.spec.labels.clone(),
             slot,
+            job_iteration: service.job.map(|job| job.iteration),
             node_id,
             spec: service.spec.task.clone(),
             endpoint_spec: service.spec.endpoint.clone(),
@@ -143,6 +152,11 @@ impl<'a> Pass<'a> {
         let stopping = task.desired_state.is_terminal() && !task.status.state.is_terminal();
         placed && stopping && !self.is_lost(task)
     }
+}
+
+/// Returns how far the tasks of a service are to go.
+fn goal(service: &Service) -> DesiredState {
+    if service.spec.mode.is_job() { DesiredState::Complete } else { DesiredState::Running }
 }
 
 #[cfg(test)]

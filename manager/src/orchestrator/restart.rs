@@ -3,12 +3,13 @@
 //! A successor is made at once with the wish `Ready` and starts after the delay, so that the image is
 //! there by then. The delay counts from the successor's creation, by the leader's clock.
 
+use swarmnet_model::current::is_current;
 use swarmnet_model::defaults::OLD_TASK_STOP_WAIT;
 use swarmnet_model::restart::{RestartCondition, RestartPolicy};
 use swarmnet_model::{DesiredState, Service, Task, TaskState, Timestamp};
 
-use super::Pass;
-use super::slot::{Slot, is_current};
+use super::slot::Slot;
+use super::{Pass, goal};
 use crate::store::is_rejected;
 
 impl<'a> Pass<'a> {
@@ -17,7 +18,7 @@ impl<'a> Pass<'a> {
         let policy = service.spec.task.restart.clone().unwrap_or_default();
         let ended = slot.newest();
         let current = is_current(ended, service, self.tables);
-        if !allows_restart(&policy, slot, ended, current) {
+        if !self.may_restart(service, slot) {
             self.wish(ended, DesiredState::Shutdown);
             return;
         }
@@ -29,9 +30,25 @@ impl<'a> Pass<'a> {
         }
         let stopping = slot.tasks.iter().any(|task| self.is_stopping(task));
         let delayed = current && failed_by_itself(ended) && !policy.delay().is_zero();
-        let desired = if stopping || delayed { DesiredState::Ready } else { DesiredState::Running };
+        let desired = if stopping || delayed { DesiredState::Ready } else { goal(service) };
         self.create(service, &slot.key, desired);
         self.wish(ended, DesiredState::Shutdown);
+    }
+
+    /// True if the policy gives the slot's newest task, which has ended, a successor.
+    pub(super) fn may_restart(&self, service: &Service, slot: &Slot<'a>) -> bool {
+        let policy = service.spec.task.restart.clone().unwrap_or_default();
+        let ended = slot.newest();
+        match (policy.condition, ended.status.state) {
+            (RestartCondition::None, _) | (RestartCondition::OnFailure, TaskState::Complete) => {
+                return false;
+            }
+            (RestartCondition::OnFailure | RestartCondition::Any, _) => {}
+        }
+        policy.max_attempts == 0
+            || !is_current(ended, service, self.tables)
+            || !failed_by_itself(ended)
+            || restarts(&policy, slot, ended) < policy.max_attempts
     }
 
     /// Lets the slot's only live task run once its predecessors have stopped and its delay is over.
@@ -48,7 +65,7 @@ impl<'a> Pass<'a> {
         let due = stopped.chain(self.delay_end(&policy, slot, task)).max();
         match due {
             Some(due) if self.now < due => self.plan.wake_by(due),
-            Some(_) | None => self.wish(task, DesiredState::Running),
+            Some(_) | None => self.wish(task, goal(service)),
         }
     }
 
@@ -61,24 +78,11 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// True if the policy gives `ended`, the slot's newest task, a successor.
-fn allows_restart(policy: &RestartPolicy, slot: &Slot<'_>, ended: &Task, current: bool) -> bool {
-    match (policy.condition, ended.status.state) {
-        (RestartCondition::None, _) | (RestartCondition::OnFailure, TaskState::Complete) => {
-            return false;
-        }
-        (RestartCondition::OnFailure | RestartCondition::Any, _) => {}
-    }
-    if policy.max_attempts == 0 || !current || !failed_by_itself(ended) {
-        return true;
-    }
-    restarts(policy, slot, ended) < policy.max_attempts
-}
-
 /// Counts the restarts since the slot got its present spec, inside the window before the last end.
+/// Moving away from a node is no restart.
 fn restarts(policy: &RestartPolicy, slot: &Slot<'_>, ended: &Task) -> u64 {
     let same: Vec<_> = slot.tasks.iter().rev().take_while(|task| same_spec(task, ended)).collect();
-    let restarted = same.iter().take(same.len() - 1);
+    let restarted = same.windows(2).filter(|pair| failed_by_itself(pair[1])).map(|pair| pair[0]);
     let inside = restarted.filter(|task| {
         policy.window.is_zero() || ended.updated_at.since(task.created_at) <= policy.window
     });
@@ -92,5 +96,5 @@ fn failed_by_itself(task: &Task) -> bool {
 }
 
 fn same_spec(a: &Task, b: &Task) -> bool {
-    a.spec == b.spec && a.endpoint_spec == b.endpoint_spec
+    a.spec == b.spec && a.endpoint_spec == b.endpoint_spec && a.job_iteration == b.job_iteration
 }

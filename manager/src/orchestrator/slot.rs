@@ -3,18 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use swarmnet_model::placement::Placement;
+use swarmnet_model::current::is_current;
 use swarmnet_model::restart::RestartCondition;
-use swarmnet_model::{
-    Constraint, DesiredState, NodeId, Service, ServiceMode, Tables, Task, TaskSpec, TaskState,
-};
+use swarmnet_model::{DesiredState, NodeId, Service, ServiceMode, Task, TaskState};
 
-use super::Pass;
+use super::{Pass, goal};
 
 /// Which of a service's places it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum SlotKey {
-    /// Replicated services count from 1.
+    /// Replicated services count from 1, replicated jobs from 0.
     Number(u64),
     Node(NodeId),
 }
@@ -27,12 +25,12 @@ pub(super) struct Slot<'a> {
 }
 
 /// Sorts the tasks of one service into slots. Tasks to be removed belong to none.
-pub(super) fn group<'a>(tasks: &[&'a Task]) -> BTreeMap<SlotKey, Slot<'a>> {
+pub(super) fn group<'a>(tasks: &[&'a Task], mode: ServiceMode) -> BTreeMap<SlotKey, Slot<'a>> {
     let mut slots: BTreeMap<SlotKey, Slot<'a>> = BTreeMap::new();
     for task in tasks.iter().filter(|task| task.desired_state != DesiredState::Remove) {
-        let key = match (task.slot, &task.node_id) {
-            (0, Some(node)) => SlotKey::Node(node.clone()),
-            (number, _) => SlotKey::Number(number),
+        let key = match &task.node_id {
+            Some(node) if mode.is_per_node() => SlotKey::Node(node.clone()),
+            Some(_) | None => SlotKey::Number(task.slot),
         };
         let slot = slots.entry(key.clone()).or_insert_with(|| Slot { key, tasks: Vec::new() });
         slot.tasks.push(task);
@@ -63,39 +61,6 @@ impl<'a> Slot<'a> {
     }
 }
 
-/// True if the task is what the service's spec asks for.
-///
-/// Other constraints alone do not make it outdated while its node satisfies them.
-pub(super) fn is_current(task: &Task, service: &Service, tables: &Tables) -> bool {
-    let wanted = &service.spec.task;
-    if task.endpoint_spec != service.spec.endpoint || !same_but_constraints(&task.spec, wanted) {
-        return false;
-    }
-    if task.spec.placement.constraints == wanted.placement.constraints {
-        return true;
-    }
-    let node = task.node_id.as_ref().and_then(|id| tables.nodes.get(id));
-    let constraints = Constraint::parse_all(&wanted.placement.constraints);
-    node.zip(constraints.ok())
-        .is_some_and(|(node, constraints)| constraints.iter().all(|c| c.matches(node)))
-}
-
-/// Taken apart by name, so that no field that comes later is forgotten.
-fn same_but_constraints(a: &TaskSpec, b: &TaskSpec) -> bool {
-    let TaskSpec { container, resources, restart, placement, networks, log_driver, force_update } =
-        a;
-    let Placement { constraints: _, spread, platforms, max_replicas } = placement;
-    *container == b.container
-        && *resources == b.resources
-        && *restart == b.restart
-        && *networks == b.networks
-        && *log_driver == b.log_driver
-        && *spread == b.placement.spread
-        && *platforms == b.placement.platforms
-        && *max_replicas == b.placement.max_replicas
-        && *force_update == b.force_update
-}
-
 impl<'a> Pass<'a> {
     /// Keeps one slot alive: replaces what ended or lost its node, starts what may start, finishes a
     /// handover. Returns whether something was planned.
@@ -116,7 +81,7 @@ impl<'a> Pass<'a> {
     /// that serves stays until its successor does; else the successor of a task that can still be
     /// stopped waits for that.
     fn evacuate(&mut self, service: &Service, slot: &Slot<'a>) -> bool {
-        if service.spec.mode == ServiceMode::Global {
+        if service.spec.mode.is_per_node() {
             return false;
         }
         let (leaving, staying): (Vec<_>, Vec<_>) =
@@ -131,7 +96,7 @@ impl<'a> Pass<'a> {
         if staying.is_empty() && condition != RestartCondition::None {
             let waits = leaving.iter().any(|task| !self.is_lost(task))
                 || slot.tasks.iter().any(|task| self.is_stopping(task));
-            let desired = if waits { DesiredState::Ready } else { DesiredState::Running };
+            let desired = if waits { DesiredState::Ready } else { goal(service) };
             self.create(service, &slot.key, desired);
         }
         self.wish_all(&leaving, DesiredState::Shutdown);

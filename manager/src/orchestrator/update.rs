@@ -6,13 +6,14 @@
 
 use std::time::Duration;
 
+use swarmnet_model::current::is_current;
 use swarmnet_model::{
     DesiredState, FailureAction, Service, Tables, Task, TaskState, Timestamp, UpdateConfig,
     UpdateOrder, UpdateState, UpdateStatus, update_rules,
 };
 
 use super::Pass;
-use super::slot::{Slot, is_current};
+use super::slot::Slot;
 use crate::store::Change;
 
 /// True if the old task may stop now: its successor runs, or, where the old one stops first, is

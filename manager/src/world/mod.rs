@@ -6,11 +6,12 @@
 //!   node n1 [down|unknown] [pause|drain] [manager] [label.K=V] [cpus=N] [memory=MIB] [gpu=2|gpu=a,b]
 //!           [engine.K=V] [Volume=nfs]
 //!   network net 10.0.1.0/24 [removed]
-//!   service web [replicas=N|global] [image=I] [net=A,B] [publish=8080:80/udp@host] [key=value…]
-//!   task web.1 t1 n1|- STATE [desired=D] [at=S] [image=I] [address=10.0.1.3]
+//!   service web [replicas=N|global|job=TOTAL/CONCURRENT|global-job] [image=I] [net=A,B] [publish=8080:80/udp@host] [key=value…]
+//!   task web.1 t1 n1|- STATE [desired=D] [at=S] [ended=S] [image=I] [iteration=N] [address=10.0.1.3]
 //! ```
 
 mod needs;
+mod scenario;
 mod show;
 
 use std::collections::BTreeMap;
@@ -23,17 +24,18 @@ use swarmnet_model::restart::{RestartCondition, RestartPolicy};
 use swarmnet_model::task::NetworkAttachmentSpec;
 use swarmnet_model::{
     Attachment, Availability, Cluster, ClusterId, ClusterSpec, ContainerSpec, DesiredState,
-    EndpointMode, EndpointSpec, FailureAction, IpamConfig, JoinTokens, Network, NetworkId,
-    NetworkSpec, Node, NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus, PortSpec,
-    Protocol, PublishMode, Role, SecretText, Service, ServiceEndpoint, ServiceId, ServiceMode,
-    ServiceSpec, Tables, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp, UpdateConfig,
-    UpdateOrder, Version, Vni,
+    EndpointMode, EndpointSpec, FailureAction, IpamConfig, JobStatus, JoinTokens, Network,
+    NetworkId, NetworkSpec, Node, NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus,
+    PortSpec, Protocol, PublishMode, Role, SecretText, Service, ServiceEndpoint, ServiceId,
+    ServiceMode, ServiceSpec, Tables, Task, TaskId, TaskSpec, TaskState, TaskStatus, Timestamp,
+    UpdateConfig, UpdateOrder, Version, Vni,
 };
 
 use crate::allocator::ipam;
 use crate::plan::Plan;
 use crate::store::{Change, Transaction, apply};
 
+pub(crate) use scenario::check;
 use show::short;
 pub(crate) use show::{long, show};
 
@@ -109,6 +111,7 @@ impl World {
                 "desired" => task.desired_state = desired(value),
                 "image" => value.clone_into(&mut task.spec.container.image),
                 "at" => task.created_at = at(value.parse().unwrap()),
+                "iteration" => task.job_iteration = value.parse().ok(),
                 "ended" => task.updated_at = at(value.parse().unwrap()),
                 "address" => {
                     let network_id = task.spec.networks[0].network_id.clone();
@@ -138,11 +141,17 @@ impl World {
 
     /// Gives the service a new spec with another image, as an update call does.
     pub(crate) fn update_image(&mut self, id: &str, image: &str) {
+        self.update(id, &[&format!("image={image}")]);
+    }
+
+    /// Gives the service a new spec, as an update call does.
+    pub(crate) fn update(&mut self, id: &str, words: &[&str]) {
         let mut service = Service::clone(&self.tables.services[&ServiceId::from_text(id)]);
         let expected = service.spec_version;
         service.previous_spec = Some(service.spec.clone());
         service.update_status = None;
-        image.clone_into(&mut service.spec.task.container.image);
+        service.execute_again(self.now);
+        put_words(&mut service, words);
         self.write(vec![Change::UpdateService { service: Box::new(service), expected }]);
     }
 
@@ -330,14 +339,10 @@ fn service(name: &str, words: &[&str]) -> Service {
         previous_spec: None,
         endpoint: None,
         update_status: None,
+        job: None,
         pending_delete: false,
     };
-    for word in words {
-        let (key, value) = word.split_once('=').unwrap_or((*word, ""));
-        if !service_word(&mut service, key, value) && !policy_word(&mut service.spec, key, value) {
-            panic!("no such word: {word}");
-        }
-    }
+    put_words(&mut service, words);
     if words.contains(&"endpoint") {
         let (spec, ports) = (service.spec.endpoint.clone(), service.spec.endpoint.ports.clone());
         service.endpoint = Some(ServiceEndpoint { spec, ports, vips: Vec::new() });
@@ -345,11 +350,34 @@ fn service(name: &str, words: &[&str]) -> Service {
     service
 }
 
+const FIRST_EXECUTION: JobStatus = JobStatus { iteration: 0, last_execution: START };
+
+fn put_words(service: &mut Service, words: &[&str]) {
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((*word, ""));
+        if !service_word(service, key, value) && !policy_word(&mut service.spec, key, value) {
+            panic!("no such word: {word}");
+        }
+    }
+}
+
 fn service_word(service: &mut Service, key: &str, value: &str) -> bool {
     let spec = &mut service.spec;
     match key {
         "replicas" => spec.mode = ServiceMode::Replicated { replicas: value.parse().unwrap() },
         "global" => spec.mode = ServiceMode::Global,
+        "job" => {
+            let (total, concurrent) = value.split_once('/').expect("job=TOTAL/CONCURRENT");
+            let total_completions = total.parse().unwrap();
+            let max_concurrent = concurrent.parse().unwrap();
+            spec.mode = ServiceMode::ReplicatedJob { max_concurrent, total_completions };
+            service.job.get_or_insert(FIRST_EXECUTION);
+        }
+        "global-job" => {
+            spec.mode = ServiceMode::GlobalJob;
+            service.job.get_or_insert(FIRST_EXECUTION);
+        }
+        "force" => spec.task.force_update += 1,
         "image" => value.clone_into(&mut spec.task.container.image),
         "net" => spec.task.networks = value.split(',').map(attach).collect(),
         "publish" => spec.endpoint.ports.push(port(value)),
@@ -424,11 +452,16 @@ fn task_of(service: &Service, slot: u64) -> Task {
         service_name: service.spec.name.clone(),
         service_labels: BTreeMap::new(),
         slot,
+        job_iteration: service.job.map(|job| job.iteration),
         node_id: None,
         spec: service.spec.task.clone(),
         endpoint_spec: service.spec.endpoint.clone(),
         document: service.spec.document.clone(),
-        desired_state: DesiredState::Running,
+        desired_state: if service.spec.mode.is_job() {
+            DesiredState::Complete
+        } else {
+            DesiredState::Running
+        },
         status: TaskStatus::new(START, TaskState::New, ""),
         attachments: Vec::new(),
         assigned_generic: Vec::new(),
@@ -444,6 +477,7 @@ fn desired(text: &str) -> DesiredState {
     match text {
         "ready" => DesiredState::Ready,
         "running" => DesiredState::Running,
+        "complete" => DesiredState::Complete,
         "shutdown" => DesiredState::Shutdown,
         "remove" => DesiredState::Remove,
         other => panic!("no such desired state: {other}"),

@@ -35,8 +35,9 @@ impl Writer {
         }
         self.check_spec(&service.id, &service.spec)?;
         let mut changed = Service::clone(&present);
-        if changed.spec != service.spec {
+        if changed.spec != service.spec || changed.job != service.job {
             changed.spec = service.spec.clone();
+            changed.job = service.job;
             changed.spec_version = self.version;
         }
         changed.previous_spec = service.previous_spec.clone();

@@ -92,6 +92,7 @@ pub(super) fn service(id: &str, name: &str) -> Service {
         previous_spec: None,
         endpoint: None,
         update_status: None,
+        job: None,
         pending_delete: false,
     }
 }
@@ -114,6 +115,7 @@ pub(super) fn task(id: &str, service: &str) -> Task {
         service_name: service.to_owned(),
         service_labels: BTreeMap::new(),
         slot: 1,
+        job_iteration: None,
         node_id: None,
         spec: TaskSpec::default(),
         endpoint_spec: EndpointSpec::default(),
