@@ -306,7 +306,6 @@ fn service(spec: swarmnet_model::ServiceSpec) -> Service {
         endpoint: None,
         update_status: None,
         job: None,
-        registry: swarmnet_model::RegistryAccess::default(),
         pending_delete: false,
         registry: Default::default(),
     }

@@ -16,6 +16,7 @@ mod fallback;
 mod form;
 mod frames;
 mod guard;
+mod jobs;
 mod mesh;
 mod mtu;
 mod names;
@@ -24,6 +25,7 @@ mod networks;
 mod nodes;
 mod observe;
 mod overlay;
+mod restart;
 mod schedule;
 mod service;
 mod survive;
@@ -115,6 +117,13 @@ const CASES: &[Case] = &[
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),
     ("an_engine_in_its_own_swarm_is_refused", engine::one_in_its_own_swarm_is_refused),
+    ("a_replicated_job_ends", jobs::a_replicated_job_ends),
+    ("a_global_job_ends_on_every_node", jobs::a_global_job_ends_on_every_node),
+    ("a_failing_job_is_tried_again", jobs::a_failing_job_is_tried_again),
+    ("bad_jobs_are_refused", jobs::bad_jobs_are_refused),
+    ("a_container_removed_by_hand_is_replaced", restart::a_container_removed_by_hand_is_replaced),
+    ("restart_policies_are_kept", restart::restart_policies_are_kept),
+    ("task_history_is_limited", restart::history_is_limited),
     ("bad_service_requests_get_dockers_answers", bad_input::service_requests),
     ("an_unknown_image_is_rejected_and_retried", bad_input::an_unknown_image),
     ("a_daemon_that_cannot_work_says_why", bad_input::a_daemon_that_cannot_work),
