@@ -25,6 +25,7 @@ pub(crate) fn measure(lab: &Lab) -> Vec<Row> {
         "client on node01, server on node02; the same program at both ends of every path;".to_owned(),
         "both on one CPU for requests and connections, on a CPU each for bulk".to_owned(),
         "bridge+vxlan: bridge, VXLAN device, static forwarding entry and neighbours, MTU 1450".to_owned(),
+        "  no firewall rules in its namespaces; its outer packets are tracked by the host as usual".to_owned(),
         "Docker overlay: two engines in a swarm of their own, the container's address as dnsrr gives it".to_owned(),
         "underlay: from host to host, no overlay".to_owned(),
     ]);
