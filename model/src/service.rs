@@ -93,12 +93,3 @@ impl Service {
         }
     }
 }
-
-impl Service {
-    /// Begins the job's next execution; services that are no jobs have none.
-    pub fn execute_again(&mut self, now: Timestamp) {
-        if let Some(job) = &mut self.job {
-            *job = JobStatus { iteration: job.iteration + 1, last_execution: now };
-        }
-    }
-}
