@@ -8,8 +8,8 @@ use swarmnet_model::{Availability, Constraint, DesiredState, Node, NodeState, Se
 use super::slot::{Slot, SlotKey};
 use super::{Pass, goal};
 use crate::enforcer::violates_constraints;
-use crate::scheduler::runs_on;
 use crate::store::Change;
+use swarmnet_model::placement::runs_on;
 
 /// Which nodes a service that runs on every node runs on.
 pub(super) struct Eligible<'s> {

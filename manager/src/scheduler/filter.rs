@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use swarmnet_model::constraint::architecture;
 use swarmnet_model::container::MountKind;
-use swarmnet_model::placement::Platform;
+use swarmnet_model::placement::runs_on;
 use swarmnet_model::{
     Availability, Constraint, GenericResource, Node, NodeDescription, NodeState, Protocol, Task,
 };
@@ -158,18 +157,6 @@ fn resources(task: &Task, load: &Load) -> Option<Vec<GenericResource>> {
         return Some(Vec::new());
     }
     generic::choose(&wanted.reserve_generic, description.map_or(&[], |d| &d.generic), &load.generic)
-}
-
-/// True if the node is one of the platforms; an empty list or field means any.
-pub fn runs_on(node: &Node, platforms: &[Platform]) -> bool {
-    let Some(description) = &node.description else { return platforms.is_empty() };
-    let same = |wanted: &str, found: &str| wanted.is_empty() || wanted.eq_ignore_ascii_case(found);
-    platforms.is_empty()
-        || platforms.iter().any(|platform| {
-            let wanted = architecture(&platform.architecture);
-            same(wanted, architecture(&description.architecture))
-                && same(&platform.os, &description.os)
-        })
 }
 
 /// Tells in Docker's words why no node was fit: what refused most nodes comes first.

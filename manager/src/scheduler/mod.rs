@@ -14,5 +14,4 @@ mod nodes;
 mod plan;
 mod rank;
 
-pub use filter::runs_on;
 pub use plan::{Scheduler, plan};
