@@ -29,7 +29,7 @@ fn bring(world: &mut World, id: &str, node: &str, state: &str) {
     let node_id = swarmnet_model::NodeId::from_text(node);
     world.write(vec![
         Change::AllocateTask { id: long(id), attachments: Vec::new() },
-        Change::AssignTask { id: long(id), node_id, message: String::new() },
+        Change::AssignTask { id: long(id), node_id, generic: Vec::new(), message: String::new() },
     ]);
     world.report(id, state);
 }
