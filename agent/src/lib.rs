@@ -42,6 +42,7 @@ mod round;
 pub mod sandbox;
 pub mod scope;
 pub mod session;
+mod takeover;
 pub mod task;
 pub mod teardown;
 pub mod underlay;

@@ -70,6 +70,8 @@ pub struct Passes {
     pub(crate) loader: Loader,
     /// `None` outside a swarm.
     pub(crate) plane: Option<Arc<Dataplane>>,
+    /// True once what another version has attached runs the programs of `plane`.
+    pub(crate) taken_over: bool,
     pub(crate) journal: Arc<JournalFile>,
     pub(crate) numbers: NumbersFile,
     pub(crate) names: Arc<Table>,
@@ -132,6 +134,7 @@ impl Passes {
             maps: watch::Sender::new(Some(plane.maps())),
             loader: places.loader,
             plane: Some(plane),
+            taken_over: false,
             journal,
             numbers,
             writer: Writer::new(cgroup.clone()),
@@ -188,10 +191,13 @@ impl Passes {
                 }
             };
             if outcome.settled {
+                self.take_over().await;
                 self.tell_wired(told);
                 break;
             }
         }
+        // Also if something was refused: the old programs know less with every change.
+        self.take_over().await;
         self.report(&outcome);
         self.write_conflicts();
         outcome.waits_for_sandbox = self.awaits_sandboxes();
@@ -275,6 +281,7 @@ impl Passes {
             return Ok(Arc::clone(plane));
         }
         let plane = self.loader.load().await.map_err(|error| chain(&error))?;
+        self.taken_over = false;
         self.maps.send_replace(Some(plane.maps()));
         self.plane = Some(Arc::clone(&plane));
         Ok(plane)

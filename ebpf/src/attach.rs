@@ -45,7 +45,7 @@ impl Dataplane {
             }
         }
         self.attach_clsact(hook, ifname)?;
-        unpin(&self.pins.link(hook, ifname))
+        self.unpin_everywhere(&self.pins.link(hook, ifname))
             .map_err(|source| attach_error(hook.program(), ifname, source))?;
         Ok(Via::Clsact)
     }
@@ -55,7 +55,7 @@ impl Dataplane {
     /// # Errors
     /// `Attach` if a pin or filter exists and cannot be removed.
     pub fn detach(&self, hook: Hook, ifname: &str, ifindex: u32) -> Result<(), DataplaneError> {
-        unpin(&self.pins.link(hook, ifname))
+        self.unpin_everywhere(&self.pins.link(hook, ifname))
             .and_then(|()| clsact::remove(ifindex, hook.program()))
             .map_err(|source| attach_error(hook.program(), ifname, source))
     }
@@ -79,20 +79,21 @@ impl Dataplane {
     /// `Attach` if a pin cannot be removed.
     pub fn detach_cgroup(&self) -> Result<(), DataplaneError> {
         for (program, _) in CGROUP_PROGRAMS {
-            unpin(&self.pins.cgroup_link(program))
+            self.unpin_everywhere(&self.pins.cgroup_link(program))
                 .map_err(|source| attach_error(program, "cgroup", source))?;
         }
         Ok(())
     }
 
-    /// Returns what is attached: every pinned link, and the clsact filters of this namespace.
+    /// Returns what is attached: every pinned link, and the clsact filters of this namespace; those
+    /// of another version count.
     ///
     /// # Errors
     /// `Attach` if pins or filters cannot be read.
     pub fn attached(&self) -> Result<Vec<Attached>, DataplaneError> {
         let list = || -> io::Result<Vec<Attached>> {
             let mut out = Vec::new();
-            for pin in self.pinned_links()? {
+            for pin in self.all_pinned_links()? {
                 let info = sys::link_info(sys::obj_get(&pin)?.as_fd())?;
                 let program = sys::prog_info(info.prog_id).map(|info| info.name())?;
                 let tcx = info.kind == sys::LINK_TCX;
@@ -115,7 +116,7 @@ impl Dataplane {
 
     /// Gives every pinned link the program of the same name of this object.
     pub(crate) fn replace_pinned(&self) -> Result<(), DataplaneError> {
-        let pins = self.pinned_links().map_err(|e| attach_error("programs", "(listing)", e))?;
+        let pins = self.pins.all_links().map_err(|e| attach_error("programs", "(listing)", e))?;
         for pin in pins {
             self.replace_one(&pin)
                 .map_err(|e| attach_error("programs", &pin.display().to_string(), e))?;
@@ -123,7 +124,16 @@ impl Dataplane {
         Ok(())
     }
 
-    fn replace_one(&self, pin: &Path) -> io::Result<()> {
+    /// Those of a version with other layouts too, until they are taken over.
+    fn all_pinned_links(&self) -> io::Result<Vec<PathBuf>> {
+        let mut links = self.pins.all_links()?;
+        for other in self.pins.others().map_err(io::Error::other)? {
+            links.extend(other.all_links()?);
+        }
+        Ok(links)
+    }
+
+    pub(crate) fn replace_one(&self, pin: &Path) -> io::Result<()> {
         let link = sys::obj_get(pin)?;
         let info = sys::link_info(link.as_fd())?;
         if info.target == 0 {
@@ -136,21 +146,6 @@ impl Dataplane {
         }
     }
 
-    fn pinned_links(&self) -> io::Result<Vec<PathBuf>> {
-        let links = self.pins.links();
-        let mut out = Vec::new();
-        for dir in [links.clone(), links.join("veth"), links.join("cgroup")] {
-            for entry in std::fs::read_dir(&dir)? {
-                let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    out.push(entry.path());
-                }
-            }
-        }
-        out.sort();
-        Ok(out)
-    }
-
     fn program(&self, name: &'static str) -> io::Result<BorrowedFd<'_>> {
         let missing = || io::Error::other(DataplaneError::NoProgram { program: name });
         Ok(self.programs.get(name).ok_or_else(missing)?.as_fd())
@@ -159,7 +154,7 @@ impl Dataplane {
     fn attach_tcx(&self, hook: Hook, ifname: &str, ifindex: u32) -> io::Result<()> {
         let program = self.program(hook.program())?;
         let pin = self.pins.link(hook, ifname);
-        if let Some(link) = existing(&pin)? {
+        if let Some(link) = self.existing(&pin)? {
             let same = sys::link_info(link.as_fd())?.target == ifindex;
             if same && update(&link, program, &pin)? {
                 return Ok(());
@@ -171,7 +166,15 @@ impl Dataplane {
         sys::obj_pin(link.as_fd(), &pin)
     }
 
-    fn attach_clsact(&self, hook: Hook, ifname: &str) -> Result<(), DataplaneError> {
+    /// Opens the link that is pinned there, also if a version with other layouts has pinned it.
+    fn existing(&self, pin: &Path) -> io::Result<Option<OwnedFd>> {
+        if !pin.exists() {
+            self.adopt(pin)?;
+        }
+        existing(pin)
+    }
+
+    pub(crate) fn attach_clsact(&self, hook: Hook, ifname: &str) -> Result<(), DataplaneError> {
         let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
         let name = hook.program();
         let program = ebpf.program_mut(name).ok_or(DataplaneError::NoProgram { program: name })?;
@@ -191,7 +194,7 @@ impl Dataplane {
         let program = self.program(name)?;
         let dir = File::open(cgroup)?;
         let pin = self.pins.cgroup_link(name);
-        if let Some(link) = existing(&pin)? {
+        if let Some(link) = self.existing(&pin)? {
             // The id of a cgroup2 directory is its inode number.
             let same = sys::link_info(link.as_fd())?.cgroup_id() == dir.metadata()?.ino();
             if same && update(&link, program, &pin)? {
@@ -240,7 +243,7 @@ fn update(link: &OwnedFd, program: BorrowedFd<'_>, pin: &Path) -> io::Result<boo
     }
 }
 
-fn existing(pin: &Path) -> io::Result<Option<OwnedFd>> {
+pub(crate) fn existing(pin: &Path) -> io::Result<Option<OwnedFd>> {
     match sys::obj_get(pin) {
         Ok(fd) => Ok(Some(fd)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -248,7 +251,7 @@ fn existing(pin: &Path) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn unpin(pin: &Path) -> io::Result<()> {
+pub(crate) fn unpin(pin: &Path) -> io::Result<()> {
     match std::fs::remove_file(pin) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -260,6 +263,10 @@ fn lacks_tcx(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EINVAL)
 }
 
-fn attach_error(program: &'static str, target: &str, source: io::Error) -> DataplaneError {
+pub(crate) fn attach_error(
+    program: &'static str,
+    target: &str,
+    source: io::Error,
+) -> DataplaneError {
     DataplaneError::Attach { program, target: target.to_owned(), source }
 }

@@ -9,6 +9,7 @@ const TCM_INGRESS: u32 = 0xffff_fff2;
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;
 const TCA_BPF_NAME: u16 = 7;
+const TCA_BPF_ID: u16 = 11;
 /// nlmsghdr.
 const HEADER: usize = 16;
 /// tcmsg.
@@ -19,6 +20,7 @@ const TCMSG: usize = 20;
 pub(crate) struct Filter {
     pub(crate) ifindex: u32,
     pub(crate) program: String,
+    pub(crate) program_id: u32,
     handle: u32,
     /// Preference and protocol, as the kernel packs them.
     info: u32,
@@ -103,8 +105,14 @@ fn parse(body: &[u8]) -> Option<Filter> {
         return None;
     }
     // The kernel appends ":[tag]" to nothing here: the name is what the attacher gave.
-    let program = text(attribute(attribute(attributes, TCA_OPTIONS)?, TCA_BPF_NAME)?);
-    Some(Filter { ifindex: word(body, 4)?, program, handle: word(body, 8)?, info: word(body, 16)? })
+    let options = attribute(attributes, TCA_OPTIONS)?;
+    Some(Filter {
+        ifindex: word(body, 4)?,
+        program: text(attribute(options, TCA_BPF_NAME)?),
+        program_id: word(attribute(options, TCA_BPF_ID)?, 0)?,
+        handle: word(body, 8)?,
+        info: word(body, 16)?,
+    })
 }
 
 /// Sends one request and calls `each` with type and body of every answer until the last one.

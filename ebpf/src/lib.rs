@@ -32,4 +32,5 @@ mod plain;
 pub mod probe;
 pub mod program;
 mod sys;
+mod takeover;
 pub mod testing;

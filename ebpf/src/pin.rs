@@ -6,7 +6,8 @@
 //!                       /links/veth/<if>   /links/cgroup/<program>
 //! ```
 //! `<abi>` is a hash of all layouts and map types ([`abi_hash`]): a daemon with other layouts
-//! starts beside the old maps. bpffs is per mount, so every lab host has its own.
+//! starts beside the old maps, and takes the links over once its own maps are right. bpffs is per
+//! mount, so every lab host has its own.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -111,6 +112,56 @@ impl Pins {
         self.links().join("cgroup").join(program)
     }
 
+    /// Returns what versions with other layouts have left beside these.
+    ///
+    /// # Errors
+    /// `Kernel` if the directory cannot be read.
+    pub fn others(&self) -> Result<Vec<Self>, PinError> {
+        let Some(parent) = self.root.parent() else { return Ok(Vec::new()) };
+        let list = || -> io::Result<Vec<Self>> {
+            let mut others = Vec::new();
+            for entry in std::fs::read_dir(parent)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() && entry.path() != self.root {
+                    others.push(Self { root: entry.path() });
+                }
+            }
+            Ok(others)
+        };
+        match list() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            listed => listed.map_err(|source| {
+                let path = parent.to_path_buf();
+                PinError::Kernel { call: "listing", path, source }
+            }),
+        }
+    }
+
+    /// Returns every pinned link of a device or cgroup.
+    pub(crate) fn all_links(&self) -> io::Result<Vec<PathBuf>> {
+        let links = self.links();
+        let mut out = Vec::new();
+        for dir in [links.clone(), links.join("veth"), links.join("cgroup")] {
+            let entries = match std::fs::read_dir(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                if entry.file_type()?.is_file() {
+                    out.push(entry.path());
+                }
+            }
+        }
+        out.sort();
+        Ok(out)
+    }
+
+    /// Returns the path that a pin of `other` has here.
+    pub(crate) fn same_here(&self, other: &Self, pin: &Path) -> PathBuf {
+        self.root.join(pin.strip_prefix(&other.root).unwrap_or(pin))
+    }
+
     /// Creates all directories.
     ///
     /// # Errors
@@ -152,7 +203,8 @@ impl Pins {
         Ok(other_size)
     }
 
-    /// Unpins everything of this layout: `swarm leave` only. Links end, and programs with them.
+    /// Unpins everything of this layout. Links that are pinned nowhere else end, and programs with
+    /// them.
     ///
     /// # Errors
     /// `Kernel` at the first pin that cannot be removed; calling again continues.

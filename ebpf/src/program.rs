@@ -240,6 +240,9 @@ impl Dataplane {
     /// # Errors
     /// `Pins` at the first pin that cannot be removed; calling again continues.
     pub fn remove(&self) -> Result<(), DataplaneError> {
+        for other in self.pins.others()? {
+            other.remove()?;
+        }
         Ok(self.pins.remove()?)
     }
 }

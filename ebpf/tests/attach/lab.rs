@@ -57,7 +57,8 @@ pub(crate) const TASKS: [Task; 4] = [
     task(1, "t4", 6, 4, 3),
 ];
 const HOST_MAC: [u8; 6] = [0x02, 0x73, 0x77, 0x6e, 0x00, 0x02];
-const NODES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 20, 20, 100), Ipv4Addr::new(10, 20, 20, 110)];
+pub(crate) const NODES: [Ipv4Addr; 2] =
+    [Ipv4Addr::new(10, 20, 20, 100), Ipv4Addr::new(10, 20, 20, 110)];
 
 const fn task(host: usize, name: &'static str, overlay: u8, gateway: u8, lidx: u32) -> Task {
     task_on(OVERLAY, host, name, overlay, gateway, lidx)
@@ -281,7 +282,7 @@ impl Lab {
     }
 
     /// Tells every node about a task.
-    fn fill_task(&self, task: &Task, swo: u32, swg: u32) {
+    pub(crate) fn fill_task(&self, task: &Task, swo: u32, swg: u32) {
         let own = self.hosts[task.host].maps();
         let overlay = Be32::new(task.overlay);
         let iface = Iface {
@@ -406,7 +407,7 @@ pub(crate) fn attach(host: &Host, hook: Hook, device: &str) {
     });
 }
 
-fn fill_node(host: &Host, index: usize, addr: Ipv4Addr) {
+pub(crate) fn fill_node(host: &Host, index: usize, addr: Ipv4Addr) {
     let maps = host.maps();
     let conf = ConfValue {
         host_netns_cookie: netns::cookie_of_path(&netns_path(&host.name)).unwrap(),

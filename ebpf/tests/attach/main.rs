@@ -6,6 +6,7 @@
 mod lab;
 mod pitfalls;
 mod resolver;
+mod takeover;
 mod traffic;
 
 use std::net::Ipv4Addr;
