@@ -12,6 +12,7 @@ mod path;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
@@ -21,12 +22,17 @@ use swarmnet_model::connectivity::PathFound;
 use swarmnet_model::limits::PROBE_BOUND;
 use swarmnet_model::view::Peer;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::inputs::{self, data_path_port, node_addr};
 use crate::reconcile::Told;
 
+/// A peer may be told of the test so much later than this node: it is not blamed for frames that it
+/// has not sent yet.
+const LATE_PEER: Duration = Duration::from_secs(4);
+/// Between two looks for frames of a late peer.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Peers that are tested at a time: each costs a socket, and its answers come in bursts.
 const PATHS_AT_ONCE: usize = 64;
 
@@ -90,13 +96,46 @@ async fn test(ground: Arc<path::Ground>, peer: Peer) -> PathFound {
         Ok(found) => found,
         Err(error) => path::nothing(peer.node_id.clone(), Some(error.to_string())),
     };
-    let last = ground.maps.get::<Heard>(&node).ok().flatten().unwrap_or_default();
-    found.heard = last == ground.test;
+    let patience = if found.answered == 0 { LATE_PEER } else { Duration::ZERO };
+    found.heard = hears(&ground.maps, node, ground.test, patience).await;
     found
+}
+
+/// Returns whether a frame of this test has come from a node. Asked of every silent way: it tells
+/// the way there from the way back.
+async fn hears(maps: &Maps, node: u32, test: u64, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
+    loop {
+        let last = maps.get::<Heard>(&node).ok().flatten().unwrap_or_default();
+        if last == test || Instant::now() >= deadline {
+            return last == test;
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 /// A test that was cut off has left its entries.
 fn forget_old(maps: &Maps) -> Result<(), MapError> {
     let left: BTreeSet<u64> = maps.entries::<Probes>()?.into_keys().collect();
     left.iter().try_for_each(|nonce| maps.delete::<Probes>(nonce).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use swarmnet_ebpf::memory::MemoryMaps;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_begins_later_is_heard() {
+        let maps = MemoryMaps::new().maps();
+        maps.set::<Heard>(&3, &6).unwrap();
+        let late = maps.clone();
+        let (heard, ()) = tokio::join!(hears(&maps, 3, 7, LATE_PEER), async {
+            sleep(Duration::from_secs(3)).await;
+            late.set::<Heard>(&3, &7).unwrap();
+        });
+        assert!(heard);
+        assert!(!hears(&maps, 4, 7, LATE_PEER).await, "another one was never heard");
+    }
 }
