@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use swarmnet_model::placement::Placement;
 use swarmnet_model::restart::RestartCondition;
 use swarmnet_model::{
     Constraint, DesiredState, NodeId, Service, ServiceMode, Tables, Task, TaskSpec, TaskState,
 };
 
 use super::Pass;
+use crate::scheduler::runs_on;
 
 /// Which of a service's places it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,34 +65,39 @@ impl<'a> Slot<'a> {
 
 /// True if the task is what the service's spec asks for.
 ///
-/// Other constraints alone do not make it outdated while its node satisfies them.
+/// Another placement alone does not make it outdated while its node satisfies constraints and
+/// platforms: `docker stack deploy` sends platforms only when it asks the registry.
 pub(super) fn is_current(task: &Task, service: &Service, tables: &Tables) -> bool {
     let wanted = &service.spec.task;
-    if task.endpoint_spec != service.spec.endpoint || !same_but_constraints(&task.spec, wanted) {
+    if task.endpoint_spec != service.spec.endpoint || !same_but_placement(&task.spec, wanted) {
         return false;
     }
-    if task.spec.placement.constraints == wanted.placement.constraints {
+    if task.spec.placement == wanted.placement {
         return true;
     }
     let node = task.node_id.as_ref().and_then(|id| tables.nodes.get(id));
     let constraints = Constraint::parse_all(&wanted.placement.constraints);
     node.zip(constraints.ok())
         .is_some_and(|(node, constraints)| constraints.iter().all(|c| c.matches(node)))
+        && node.is_some_and(|node| runs_on(node, &wanted.placement.platforms))
 }
 
 /// Taken apart by name, so that no field that comes later is forgotten.
-fn same_but_constraints(a: &TaskSpec, b: &TaskSpec) -> bool {
-    let TaskSpec { container, resources, restart, placement, networks, log_driver, force_update } =
-        a;
-    let Placement { constraints: _, spread, platforms, max_replicas } = placement;
+fn same_but_placement(a: &TaskSpec, b: &TaskSpec) -> bool {
+    let TaskSpec {
+        container,
+        resources,
+        restart,
+        placement: _,
+        networks,
+        log_driver,
+        force_update,
+    } = a;
     *container == b.container
         && *resources == b.resources
         && *restart == b.restart
         && *networks == b.networks
         && *log_driver == b.log_driver
-        && *spread == b.placement.spread
-        && *platforms == b.placement.platforms
-        && *max_replicas == b.placement.max_replicas
         && *force_update == b.force_update
 }
 

@@ -1,6 +1,7 @@
 //! Text in, text out: the steps of an update.
 
 use expect_test::{Expect, expect};
+use swarmnet_model::placement::Platform;
 use swarmnet_model::{NodeState, TaskId};
 
 use super::plan;
@@ -389,6 +390,26 @@ fn other_constraints_alone_replace_only_tasks_whose_node_fits_no_more() {
         create web.2 #1 ready nginx
     "#]]
     .assert_eq(&world.step(plan));
+}
+
+#[test]
+fn other_preferences_and_platforms_alone_replace_nothing_that_may_stay() {
+    let mut world = World::given(
+        "node n1
+         service web replicas=1
+         task web.1 t1 n1 running",
+    );
+    world.edit("web", |service| {
+        let placement = &mut service.spec.task.placement;
+        placement.max_replicas = 1;
+        placement.platforms = vec![Platform::default()];
+    });
+    assert!(!world.step(plan).contains("create"), "the node runs every platform that is asked for");
+    world.edit("web", |service| {
+        let os = "plan9".to_owned();
+        service.spec.task.placement.platforms = vec![Platform { os, ..Platform::default() }];
+    });
+    assert!(world.step(plan).contains("create web.1"));
 }
 
 #[test]
