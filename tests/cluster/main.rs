@@ -26,6 +26,7 @@ mod observe;
 mod overlay;
 mod schedule;
 mod service;
+mod stacks;
 mod survive;
 mod updates;
 mod vip;
@@ -111,6 +112,8 @@ const CASES: &[Case] = &[
         "the_engines_resolver_answers_without_tracking_of_connections",
         names::the_engines_resolver_answers_without_tracking_of_connections,
     ),
+    ("stacks_are_deployed_and_updated", stacks::are_deployed_and_updated),
+    ("stacks_come_and_go_without_a_pause", stacks::come_and_go_without_a_pause),
     ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),
@@ -120,6 +123,10 @@ const CASES: &[Case] = &[
     ("a_daemon_that_cannot_work_says_why", bad_input::a_daemon_that_cannot_work),
     ("debug_commands_name_what_they_show", observe::debug_commands),
     ("a_killed_daemon_loses_no_request", survive::a_killed_daemon_loses_no_request),
+    (
+        "an_upgrade_with_other_layouts_cuts_nothing",
+        survive::an_upgrade_with_other_layouts_cuts_nothing,
+    ),
     ("a_restarted_manager_keeps_its_state", survive::a_restarted_manager_keeps_its_state),
     ("no_answer_is_wrong_under_churn", churn::every_answer_is_right),
     ("leaving_removes_everything", form::leaving_removes_everything),
