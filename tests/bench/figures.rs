@@ -9,6 +9,11 @@ impl Samples {
         Self(vec![])
     }
 
+    /// A single one.
+    pub(crate) fn of(sample: f64) -> Self {
+        Self(vec![sample])
+    }
+
     pub(crate) fn push(&mut self, sample: f64) {
         self.0.push(sample);
     }
@@ -32,6 +37,16 @@ impl Samples {
     pub(crate) fn spread(&self) -> (f64, f64) {
         let sorted = self.sorted();
         (sorted.first().copied().unwrap_or(0.0), sorted.last().copied().unwrap_or(0.0))
+    }
+
+    /// Returns the smallest sample that so large a share of them does not exceed; zero if there is none.
+    pub(crate) fn rank(&self, share: f64) -> f64 {
+        let sorted = self.sorted();
+        let below = sorted.iter().enumerate().find(|(at, _)| {
+            let count = |n: usize| f64::from(u32::try_from(n).expect("few samples"));
+            count(at + 1) >= share * count(sorted.len())
+        });
+        below.map_or(0.0, |(_, sample)| *sample)
     }
 
     /// Returns ours divided by theirs, round by round: what disturbs a round disturbs both.

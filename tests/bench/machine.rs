@@ -75,6 +75,13 @@ pub(crate) fn busy_us() -> u64 {
     busy.map(|(_, ticks)| ticks * TICK_US).sum()
 }
 
+/// Returns the memory that programs could still have.
+pub(crate) fn memory_available_mb() -> u64 {
+    let info = read("/proc/meminfo");
+    let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.unwrap().trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap()
 }

@@ -6,11 +6,13 @@
 //!
 //! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed ·
 //! `overlay` task to task · `vip` a service's address · `program` ten thousand services · `dns` names
-//! of services · `scale` a hundred thousand tasks on simulated nodes: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
+//! of services · `fanout` one change on many nodes · `scale` a hundred thousand tasks on simulated
+//! nodes: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
 //! `KEEP=1` leaves the lab up. Needs root.
 #![expect(clippy::unwrap_used, reason = "a program for developers: a wrong step ends it")]
 
 mod dns;
+mod fanout;
 mod figures;
 mod machine;
 mod mesh;
@@ -54,6 +56,7 @@ const ROWS: &[(&str, Measure)] = &[
     ("program", Measure::Alone(program::measure)),
     ("dns", Measure::Lab(dns::measure)),
     ("scale", Measure::Alone(scale::measure)),
+    ("fanout", Measure::Alone(fanout::measure)),
 ];
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! The load of the `dns` row: queries for addresses, many under way, every answer looked at.
 
 use std::io::ErrorKind;
-use std::net::UdpSocket;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,13 @@ fn has_answer(reply: &[u8]) -> bool {
     reply.len() > 12 && reply[2] & 0x80 != 0 && reply[3] & 0x0f == 0 && reply[6..8] != [0, 0]
 }
 
-fn query(name: &str) -> Vec<u8> {
+/// Returns the address that ends a reply with a single answer; `None` if there is no such name.
+pub(crate) fn answered_address(reply: &[u8]) -> Option<Ipv4Addr> {
+    let address = reply.last_chunk::<4>().filter(|_| has_answer(reply))?;
+    Some(Ipv4Addr::from(*address))
+}
+
+pub(crate) fn query(name: &str) -> Vec<u8> {
     let mut bytes = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00".to_vec();
     for label in name.split('.') {
         bytes.push(u8::try_from(label.len()).expect("labels are short"));

@@ -74,6 +74,10 @@ impl Lab {
         lab
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Removes the lab, unless the user wants to look at it.
     pub fn stop(&self) {
         if std::env::var_os("KEEP").is_none() {

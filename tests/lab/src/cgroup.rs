@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use nix::mount::{MsFlags, mount};
 
 use crate::mounts;
 use crate::spec::Lab;
@@ -24,6 +25,18 @@ pub(crate) fn join(lab: &Lab, host: &str) -> Result<()> {
     fs::create_dir_all(&group).with_context(|| format!("creating {}", group.display()))?;
     fs::write(group.join("cgroup.procs"), "0")
         .with_context(|| format!("moving this process into {}", group.display()))
+}
+
+/// Makes the host's own group all it sees of cgroup2, as on a machine of its own. Called inside the
+/// host. One group takes 64 programs of a kind: all daemons of a large lab together have more. A host
+/// with an engine keeps the whole tree, since its engine puts containers there by path.
+pub(crate) fn narrow(lab: &Lab, host: &str) -> Result<()> {
+    let mut mounted = mounts::list()?.into_iter().filter(|mount| mount.fstype == "cgroup2");
+    let root = mounted.next().context("no cgroup2 is mounted on this machine")?.path;
+    let group = root.join(lab.cgroup()).join(host);
+    let nothing: Option<&str> = None;
+    mount(Some(&group), &root, nothing, MsFlags::MS_BIND, nothing)
+        .with_context(|| format!("mounting {} on {}", group.display(), root.display()))
 }
 
 /// Returns the cgroup parent for a host's containers, as the engine wants it.

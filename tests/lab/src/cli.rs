@@ -140,6 +140,9 @@ pub(crate) struct Up {
     /// Start the engines only
     #[arg(long, hide = true, conflicts_with = "swarm")]
     pub(crate) no_daemon: bool,
+    /// Start the daemons only: many hosts without containers
+    #[arg(long, hide = true, conflicts_with = "no_daemon")]
+    pub(crate) no_engine: bool,
 }
 
 #[derive(Debug, Args)]

@@ -53,7 +53,7 @@ use faults::{Direction, Fault};
 use spec::{Lab, Spec};
 use status::Show;
 use target::{Action, act};
-use up::{Daemons, Wanted};
+use up::{Daemons, Engines, Wanted};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -107,6 +107,7 @@ fn wanted(options: cli::Up) -> Wanted {
         swarmnet: options.swarmnet,
         attach_mode: options.attach_mode,
         daemons: if options.no_daemon { Daemons::LeftOut } else { Daemons::Started },
+        engines: if options.no_engine { Engines::LeftOut } else { Engines::Started },
     }
 }
 

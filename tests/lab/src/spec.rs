@@ -145,6 +145,8 @@ pub(crate) struct Spec {
     pub(crate) hosts: Vec<Host>,
     /// Absent in a lab without swarmnet daemons (`up --no-daemon`).
     pub(crate) daemon: Option<DaemonOptions>,
+    /// False in a lab without Docker Engines (`up --no-engine`).
+    pub(crate) engines: bool,
 }
 
 impl Spec {

@@ -20,6 +20,7 @@ use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::{Gid, Group, chown, dup2_stdout, setsid};
 use socket2::{Domain, Socket, Type};
 
+use crate::cgroup;
 use crate::children::Children;
 use crate::control::{Answer, Request};
 use crate::launch::close_inherited;
@@ -49,6 +50,9 @@ pub(crate) fn run(lab: &Lab, name: &str) -> Result<()> {
     let spec = Spec::require(lab)?;
     let host = spec.host(name)?.clone();
     machine::enter_new(lab, name)?;
+    if !spec.engines {
+        cgroup::narrow(lab, name)?;
+    }
     // What the engine leaves behind is ours to reap, and dies by its cgroup.
     set_child_subreaper(true)?;
     let is_node = host.role == Role::Node;

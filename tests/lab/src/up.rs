@@ -41,11 +41,19 @@ pub(crate) struct Wanted {
     pub(crate) swarmnet: Option<PathBuf>,
     pub(crate) attach_mode: Option<String>,
     pub(crate) daemons: Daemons,
+    pub(crate) engines: Engines,
 }
 
 /// Whether the hosts run a swarmnet daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Daemons {
+    Started,
+    LeftOut,
+}
+
+/// Whether the hosts run a Docker Engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engines {
     Started,
     LeftOut,
 }
@@ -130,17 +138,19 @@ pub(crate) fn for_each<'a>(
 }
 
 fn start_node(lab: &Lab, spec: &Spec, host: &Host, started: Instant) -> Result<()> {
-    ask(lab, &host.name, Request::Start(Service::Engine))?;
-    println!("{:8} engine is ready{}", host.name, since(started));
+    if spec.engines {
+        ask(lab, &host.name, Request::Start(Service::Engine))?;
+        println!("{:8} engine is ready{}", host.name, since(started));
+    }
     std::thread::scope(|scope| {
-        let images = scope.spawn(|| preload(lab, host));
+        let images = scope.spawn(|| if spec.engines { preload(lab, host) } else { Ok(()) });
         if spec.daemon.is_some() {
             ask(lab, &host.name, Request::Start(Service::Daemon))?;
             println!("{:8} daemon is ready{}", host.name, since(started));
         }
         images.join().expect("the thread does not panic")
     })?;
-    println!("{:8} has its images{}", host.name, since(started));
+    println!("{:8} has what it runs{}", host.name, since(started));
     Ok(())
 }
 
@@ -180,7 +190,7 @@ fn plan(wanted: &Wanted) -> Result<Spec> {
         Daemons::LeftOut => None,
         Daemons::Started => Some(daemon_options(wanted)?),
     };
-    Ok(Spec { hosts, daemon })
+    Ok(Spec { hosts, daemon, engines: wanted.engines == Engines::Started })
 }
 
 fn daemon_options(wanted: &Wanted) -> Result<DaemonOptions> {
@@ -225,8 +235,10 @@ fn wanted_services(spec: &Spec, host: &Host) -> Vec<Service> {
     match host.role {
         Role::Client => vec![],
         Role::Registry => vec![Service::Registry],
-        Role::Node if spec.daemon.is_some() => vec![Service::Engine, Service::Daemon],
-        Role::Node => vec![Service::Engine],
+        Role::Node => {
+            let engine = spec.engines.then_some(Service::Engine);
+            engine.into_iter().chain(spec.daemon.as_ref().map(|_| Service::Daemon)).collect()
+        }
     }
 }
 
