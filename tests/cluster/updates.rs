@@ -32,7 +32,7 @@ pub(crate) fn with_health_checks_lose_no_request(lab: &Lab) {
             "--replicas 2 --update-order {order} --update-monitor 1s --publish 8094:80 --detach \
              whoami"
         );
-        create_checked(lab, "checked", "whoami healthcheck", &options);
+        create_checked(lab, "checked", "/usr/local/lib/swarmnet/whoami healthcheck", &options);
         wait_for("two healthy tasks", || {
             lab.docker("service ls --format {{.Replicas}}").trim() == "2/2"
         });

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnetwork::Ipv4Network;
 use proptest::prelude::*;
-use swarmnet_model::node::ManagerMember;
-use swarmnet_model::task::NetworkAttachmentSpec;
 use swarmnet_model::{
     Attachment, Cluster, ClusterId, ClusterSpec, DesiredState, EndpointSpec, JoinTokens, Network,
     NetworkId, NetworkSpec, Node, NodeId, NodeSpec, NodeState, NodeStatus, Role, SecretText,
     Service, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec, Subnet, Tables, Task, TaskId,
     TaskSpec, TaskState, TaskStatus, Timestamp, Version, Vni,
 };
+use swarmnet_model::{node::ManagerMember, task::NetworkAttachmentSpec};
 use swarmnet_proto::document;
 
 use super::*;
@@ -337,8 +336,8 @@ fn change_of_objects() -> impl Strategy<Value = Change> {
             expected
         }),
         (id(), any::<bool>()).prop_map(|(id, is)| {
-            let member = ManagerMember { raft_id: 2, addr: "10.20.20.2:2377".to_owned() };
-            Change::SetManager { id: NodeId::from_text(id), member: is.then_some(member) }
+            let member = is.then(|| ManagerMember { raft_id: 2, addr: "m:2377".to_owned() });
+            Change::SetManager { id: NodeId::from_text(id), member }
         }),
         id().prop_map(|id| Change::SetNodeRole { id: NodeId::from_text(id), role: Role::Manager }),
         id().prop_map(|id| Change::RemoveNode { id: NodeId::from_text(id) }),
