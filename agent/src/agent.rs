@@ -25,6 +25,7 @@ use crate::engine::{DockerEngine, Engine, EngineFacts, EngineNetwork};
 use crate::farewell;
 use crate::inputs::tasks;
 use crate::local::{LocalError, LocalState, keep_written};
+use crate::logs::run::{self as logs, LogParts};
 use crate::managers::Managers;
 use crate::report::Reporter;
 use crate::session::{Connect, SessionParts, Sessions};
@@ -140,8 +141,7 @@ impl Agent {
         let learned = watch::Sender::new(Vec::new());
         let role = watch::Sender::new(None);
         let problem = watch::Sender::new(Some("no session with a manager yet".to_owned()));
-        let facts = watch::Sender::new(None);
-        let networks = watch::Sender::new(Vec::new());
+        let (facts, networks) = (watch::Sender::new(None), watch::Sender::new(Vec::new()));
         let idle = watch::Sender::new(false);
         let (wake, wakes) = mpsc::channel(EVENT_QUEUE);
         let (plain, plain_events) = watch::channel(0);
@@ -161,6 +161,8 @@ impl Agent {
             networks: networks.subscribe(),
             idle: idle.subscribe(),
         };
+        let (log_orders, ordered_logs) = mpsc::channel(logs::ORDERS_QUEUED_MAX);
+        let log_parts = log_parts(&parts, told.subscribe(), &reporter, learned.subscribe());
         let runner = Runner::new(RunnerParts {
             engine: Arc::clone(&parts.engine),
             wiring: Arc::clone(&parts.wiring),
@@ -188,11 +190,12 @@ impl Agent {
             learned,
             role,
             problem,
+            log_orders,
         };
-        let rest = || agent.rest.clone();
-        let spawn = &agent.children;
+        let (rest, spawn) = (|| agent.rest.clone(), &agent.children);
         spawn.spawn(keep_written(local, parts.node_id, kept.subscribe(), reporter, rest()));
         spawn.spawn(follow(parts.engine, facts, wake, plain, rest(), seed));
+        spawn.spawn(logs::run(log_parts, ordered_logs, rest()));
         spawn.spawn(runner.run(rest()));
         spawn.spawn(follower.run(rest()));
         let stored_view = NodeView::clone(&view);
@@ -307,6 +310,22 @@ fn desk(
         told,
         leases,
         state_dir: parts.state_dir.clone(),
+    }
+}
+
+fn log_parts(
+    parts: &AgentParts,
+    told: watch::Receiver<Told>,
+    reporter: &Arc<Reporter>,
+    managers: watch::Receiver<Vec<(NodeId, String)>>,
+) -> LogParts {
+    LogParts {
+        connect: Arc::clone(&parts.connect),
+        engine: Arc::clone(&parts.engine),
+        clock: Arc::clone(&parts.clock),
+        told,
+        reporter: Arc::clone(reporter),
+        managers,
     }
 }
 

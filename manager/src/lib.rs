@@ -21,10 +21,12 @@ pub mod discovery;
 pub mod dispatcher;
 pub mod enforcer;
 mod follow;
+pub mod events;
 pub mod ids;
 pub mod leader;
 #[cfg(test)]
 mod leader_tests;
+pub mod logs;
 mod manager;
 #[cfg(test)]
 mod manager_tests;
