@@ -20,8 +20,8 @@ pub mod control;
 pub mod discovery;
 pub mod dispatcher;
 pub mod enforcer;
-mod follow;
 pub mod events;
+mod follow;
 pub mod ids;
 pub mod leader;
 #[cfg(test)]

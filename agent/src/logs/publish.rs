@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::limits::{LOG_BATCH_BYTES, LOG_MESSAGE_BYTES_MAX};
-use swarmnet_model::{LogOrder, Task, TaskId, TaskStatus};
+use swarmnet_model::{LogOrder, Task, TaskId, TaskState, TaskStatus};
 use swarmnet_proto::logs::cost;
 use swarmnet_proto::v1;
 use swarmnet_proto::v1::logs_client::LogsClient;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -118,7 +118,7 @@ async fn read_all(parts: &LogParts, order: LogOrder, lines: mpsc::Sender<v1::Log
     let mut begun = BTreeSet::new();
     let mut reading = JoinSet::new();
     loop {
-        mark_seen(&mut told);
+        told.mark_unchanged();
         reported.mark_unchanged();
         for source in new_sources(parts, &order, &mut begun) {
             let last = order.resume.get(&source.task_id).copied();
@@ -140,10 +140,6 @@ async fn read_all(parts: &LogParts, order: LogOrder, lines: mpsc::Sender<v1::Log
     }
 }
 
-fn mark_seen<T>(watched: &mut watch::Receiver<T>) {
-    watched.mark_unchanged();
-}
-
 /// Returns the containers whose log is to be read and is not yet.
 fn new_sources(parts: &LogParts, order: &LogOrder, begun: &mut BTreeSet<TaskId>) -> Vec<Source> {
     // A statement of its own: the borrow is a lock.
@@ -160,9 +156,12 @@ fn new_sources(parts: &LogParts, order: &LogOrder, begun: &mut BTreeSet<TaskId>)
     sources
 }
 
+/// Returns the task's container once it has been started: the engine follows no other.
 fn container_of(task: &Task, own: Option<TaskStatus>) -> Option<String> {
-    let known = own.and_then(|status| status.container).or_else(|| task.status.container.clone());
-    known.map(|container| container.container_id).filter(|id| !id.is_empty())
+    let status = own.as_ref().unwrap_or(&task.status);
+    let known = status.container.as_ref().or(task.status.container.as_ref());
+    let started = known.filter(|_| status.state >= TaskState::Running);
+    started.map(|container| container.container_id.clone()).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]

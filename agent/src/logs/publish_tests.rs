@@ -10,6 +10,7 @@ use swarmnet_model::{
 };
 use swarmnet_proto::v1::logs_server::{Logs, LogsServer};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::{Endpoint, Server};
 use tonic::{Request, Response};
@@ -218,6 +219,20 @@ async fn a_followed_service_gets_its_new_tasks_until_the_manager_ends_the_call()
     scene.credits.send(Err(Status::cancelled("the reader has left"))).await.unwrap();
     let ended = timeout(DEADLINE, running.join_next()).await.unwrap();
     assert_eq!(ended.unwrap().unwrap().unwrap_err().code(), tonic::Code::Cancelled);
+}
+
+#[test]
+fn a_container_that_has_not_started_is_not_read_yet() {
+    let mut task = task("web", 1);
+    let container = ContainerStatus { container_id: "c1".to_owned(), pid: 0, exit_code: 0 };
+    task.status.container = Some(container);
+    let mut read = |state| {
+        task.status.state = state;
+        container_of(&task, None)
+    };
+    assert_eq!(read(TaskState::Starting), None);
+    assert_eq!(read(TaskState::Running).as_deref(), Some("c1"));
+    assert_eq!(read(TaskState::Failed).as_deref(), Some("c1"));
 }
 
 #[tokio::test]

@@ -43,8 +43,26 @@ const WORLD: &str = "
 #[test]
 fn what_comes_and_goes_is_created_and_removed() {
     let (empty, full) = (state(&World::given("")), state(&World::given(WORLD)));
-    check(&empty, &full, expect![[""]]);
-    check(&full, &empty, expect![[""]]);
+    check(
+        &empty,
+        &full,
+        expect![[r#"
+        0 network create net name=net
+        0 service create web name=web
+        0 node create n1 name=n1
+        0 node create n2 name=n2
+    "#]],
+    );
+    check(
+        &full,
+        &empty,
+        expect![[r#"
+        99 network remove net name=net
+        99 service remove web name=web
+        99 node remove n1 name=n1
+        99 node remove n2 name=n2
+    "#]],
+    );
 }
 
 #[test]
@@ -54,7 +72,14 @@ fn what_is_being_removed_is_gone_and_goes_once() {
     world.edit("web", |service| service.pending_delete = true);
     world.line("network net 10.0.1.0/24 removed");
     let during = state(&world);
-    check(&before, &during, expect![[""]]);
+    check(
+        &before,
+        &during,
+        expect![[r#"
+        99 network remove net name=net
+        99 service remove web name=web
+    "#]],
+    );
     world.tables.services.clear();
     world.tables.networks.clear();
     check(&during, &state(&world), expect![[""]]);
@@ -71,7 +96,13 @@ fn an_update_of_a_service_says_what_changed() {
         service.spec.task.container.image = "nginx:2".to_owned();
     });
     let updated = state(&world);
-    check(&before, &updated, expect![[""]]);
+    check(
+        &before,
+        &updated,
+        expect![[r#"
+        7 service update web image.new=nginx:2 image.old=nginx name=web replicas.new=5 replicas.old=2
+    "#]],
+    );
     let status = |state| UpdateStatus {
         state,
         started_at: START,
@@ -83,12 +114,24 @@ fn an_update_of_a_service_says_what_changed() {
         service.update_status = Some(status(UpdateState::Updating));
     });
     let updating = state(&world);
-    check(&updated, &updating, expect![[""]]);
+    check(
+        &updated,
+        &updating,
+        expect![[r#"
+        7 service update web name=web updatestate.new=updating
+    "#]],
+    );
     world.edit("web", |service| {
         service.version.0 += 1;
         service.update_status = Some(status(UpdateState::RollbackStarted));
     });
-    check(&updating, &state(&world), expect![[""]]);
+    check(
+        &updating,
+        &state(&world),
+        expect![[r#"
+        7 service update web name=web updatestate.new=rollback_started updatestate.old=updating
+    "#]],
+    );
 }
 
 #[test]
@@ -100,7 +143,14 @@ fn an_update_of_a_node_says_what_changed() {
     world.drain("n1", true);
     let mut after = state(&world);
     after.raft = raft("n3", &[("n1", false)]);
-    check(&before, &after, expect![[""]]);
+    check(
+        &before,
+        &after,
+        expect![[r#"
+        0 node update n1 availability.new=drain availability.old=active leader.new=false leader.old=true name=n1 reachability.new=unreachable reachability.old=reachable
+        0 node update n2 name=n2 state.new=down state.old=ready
+    "#]],
+    );
     assert_eq!(world.tables.nodes[&NodeId::from_text("n1")].spec.availability, Availability::Drain);
 }
 
@@ -110,7 +160,14 @@ fn a_new_leader_is_an_update_of_two_nodes() {
     let (mut before, mut after) = (state(&world), state(&world));
     before.raft = raft("n1", &[("n1", true), ("n2", true)]);
     after.raft = raft("n2", &[("n1", false), ("n2", true)]);
-    check(&before, &after, expect![[""]]);
+    check(
+        &before,
+        &after,
+        expect![[r#"
+        99 node update n1 leader.new=false leader.old=true name=n1 reachability.new=unreachable reachability.old=reachable
+        99 node update n2 leader.new=true leader.old=false name=n2
+    "#]],
+    );
     before.raft.leader = None;
     check(&before, &after, expect![[""]]);
     assert!(world.tables.services.get(&ServiceId::from_text("web")).is_none());
