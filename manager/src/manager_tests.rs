@@ -286,8 +286,7 @@ async fn a_crash_before_the_commit_mark_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_loops_of_the_leader_run_and_a_service_gets_its_task() {
     let mut host = Host::found(&cluster()).await;
-    let create =
-        Call::CreateService { spec: Box::new(service("web", 2)), registry_auth: None };
+    let create = Call::CreateService { spec: Box::new(service("web", 2)), registry_auth: None };
     let Ok(Reply::Created(_)) = host.manager().call(create.clone()).await else {
         panic!("the service was not created")
     };
