@@ -1,7 +1,8 @@
 //! Compiles the protocol between nodes; needs no installed protoc.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let files = ["dispatcher", "raft", "control", "ca"].map(|n| format!("swarmnet/v1/{n}.proto"));
+    let files = ["dispatcher", "raft", "control", "ca", "logs"];
+    let files = files.map(|name| format!("swarmnet/v1/{name}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }

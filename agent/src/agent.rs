@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::view::{Item, ItemKey, NetworkItem};
-use swarmnet_model::{CallError, Clock, NetworkId, NodeId, NodeView, PublishedPort, Role, TaskId};
+use swarmnet_model::{
+    CallError, Clock, NetworkId, NodeId, NodeView, PublishedPort, Role, TaskId, TaskStatus,
+};
 use swarmnet_proto::transport::TlsContext;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
@@ -25,6 +27,7 @@ use crate::engine::{DockerEngine, Engine, EngineFacts, EngineNetwork};
 use crate::farewell;
 use crate::inputs::tasks;
 use crate::local::{LocalError, LocalState, keep_written};
+use crate::logs::run::{self as logs, LogParts};
 use crate::managers::Managers;
 use crate::report::Reporter;
 use crate::session::{Connect, SessionParts, Sessions};
@@ -129,20 +132,15 @@ impl Agent {
     pub fn start_parts(parts: AgentParts) -> Self {
         let local = LocalState::new(&parts.state_dir);
         let view = Arc::new(stored(local.view(&parts.node_id)));
-        let mut statuses = stored(local.statuses());
-        statuses.retain(|task, _| view.contains_key(&ItemKey::Task(task.clone())));
-        let reporter = Arc::new(Reporter::new(statuses));
+        let reporter = Arc::new(Reporter::new(known_statuses(&local, &view)));
         parts.wiring.set_view(STORED_GENERATION, Arc::clone(&view));
 
         let seed = seed(parts.node_id.as_str());
         let told = watch::Sender::new(Told { view: Arc::clone(&view), complete: false });
-        let kept = watch::Sender::new(Arc::clone(&view));
-        let learned = watch::Sender::new(Vec::new());
-        let role = watch::Sender::new(None);
+        let (kept, idle) = (watch::Sender::new(Arc::clone(&view)), watch::Sender::new(false));
+        let (learned, role) = (watch::Sender::new(Vec::new()), watch::Sender::new(None));
         let problem = watch::Sender::new(Some("no session with a manager yet".to_owned()));
-        let facts = watch::Sender::new(None);
-        let networks = watch::Sender::new(Vec::new());
-        let idle = watch::Sender::new(false);
+        let (facts, networks) = (watch::Sender::new(None), watch::Sender::new(Vec::new()));
         let (wake, wakes) = mpsc::channel(EVENT_QUEUE);
         let (plain, plain_events) = watch::channel(0);
         let desk = desk(&parts, told.subscribe(), learned.subscribe(), networks.clone());
@@ -161,6 +159,8 @@ impl Agent {
             networks: networks.subscribe(),
             idle: idle.subscribe(),
         };
+        let log_parts = log_parts(&parts, told.subscribe(), &reporter, learned.subscribe());
+        let (log_orders, ordered) = mpsc::channel(logs::ORDERS_QUEUED_MAX);
         let runner = Runner::new(RunnerParts {
             engine: Arc::clone(&parts.engine),
             wiring: Arc::clone(&parts.wiring),
@@ -188,15 +188,16 @@ impl Agent {
             learned,
             role,
             problem,
+            log_orders,
         };
-        let rest = || agent.rest.clone();
-        let spawn = &agent.children;
+        let (rest, spawn) = (|| agent.rest.clone(), &agent.children);
         spawn.spawn(keep_written(local, parts.node_id, kept.subscribe(), reporter, rest()));
         spawn.spawn(follow(parts.engine, facts, wake, plain, rest(), seed));
+        spawn.spawn(logs::run(log_parts, ordered, rest()));
         spawn.spawn(runner.run(rest()));
         spawn.spawn(follower.run(rest()));
-        let stored_view = NodeView::clone(&view);
-        spawn.spawn(Sessions::new(sessions, stored_view).run(agent.sessions.clone(), seed));
+        let sessions = Sessions::new(sessions, NodeView::clone(&view));
+        spawn.spawn(sessions.run(agent.sessions.clone(), seed));
         agent.children.close();
         agent
     }
@@ -307,6 +308,29 @@ fn desk(
         told,
         leases,
         state_dir: parts.state_dir.clone(),
+    }
+}
+
+/// Statuses of an earlier life, of tasks that are still this node's.
+fn known_statuses(local: &LocalState, view: &NodeView) -> BTreeMap<TaskId, TaskStatus> {
+    let mut statuses = stored(local.statuses());
+    statuses.retain(|task, _| view.contains_key(&ItemKey::Task(task.clone())));
+    statuses
+}
+
+fn log_parts(
+    parts: &AgentParts,
+    told: watch::Receiver<Told>,
+    reporter: &Arc<Reporter>,
+    managers: watch::Receiver<Vec<(NodeId, String)>>,
+) -> LogParts {
+    LogParts {
+        connect: Arc::clone(&parts.connect),
+        engine: Arc::clone(&parts.engine),
+        clock: Arc::clone(&parts.clock),
+        told,
+        reporter: Arc::clone(reporter),
+        managers,
     }
 }
 

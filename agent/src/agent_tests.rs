@@ -183,6 +183,7 @@ fn message(session: &str, update: &ViewUpdate) -> v1::SessionMessage {
     v1::SessionMessage {
         probe: Vec::new(),
         role: String::new(),
+        log_order: Vec::new(),
         session_id: session.to_owned(),
         heartbeat_period_ms: 100,
         managers: vec![v1::Manager { node_id: "m1".into(), addr: "m1".into() }],

@@ -27,6 +27,7 @@ pub mod inputs;
 pub mod kernel;
 pub mod loader;
 pub mod local;
+mod logs;
 mod managers;
 pub mod netlink;
 pub mod numbers;

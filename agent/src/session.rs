@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use swarmnet_model::connectivity::ProbeOrder;
 use swarmnet_model::limits::{RPC_MESSAGE_BYTES_MAX, STATUSES_PER_REPORT};
-use swarmnet_model::{NodeDescription, NodeId, NodeView, Role, ViewUpdate};
+use swarmnet_model::{LogOrder, NodeDescription, NodeId, NodeView, Role, ViewUpdate};
 use swarmnet_proto::document::{self, BadDocument};
 use swarmnet_proto::v1;
 use swarmnet_proto::v1::dispatcher_client::DispatcherClient;
@@ -96,6 +96,8 @@ pub struct SessionParts {
     pub role: watch::Sender<Option<Role>>,
     /// Why there is no session; `None` while there is one.
     pub problem: watch::Sender<Option<String>>,
+    /// Orders of logs, for whoever reads them.
+    pub log_orders: mpsc::Sender<LogOrder>,
 }
 
 /// Keeps a session alive.
@@ -287,6 +289,12 @@ impl Reader<'_> {
             && let Err(error) = self.orders.try_send(document::decode("probe", &message.probe)?)
         {
             debug!(%error, "connectivity test ignored, two are waiting");
+        }
+        if !message.log_order.is_empty()
+            && let Err(error) =
+                self.parts.log_orders.try_send(document::decode("log_order", &message.log_order)?)
+        {
+            debug!(%error, "order of logs ignored, it will come again");
         }
         if message.view_update.is_empty() {
             return Ok(());

@@ -6,14 +6,17 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::Stream;
 use ipnetwork::Ipv4Network;
 use swarmnet_model::container::DnsConfig;
+use swarmnet_model::event::Event;
 use swarmnet_model::{
-    Availability, Call, CallError, ClusterSpec, Connectivity, NetworkId, NodeId, NodeView,
-    PortSpec, Reply, Tables, TaskId, Timestamp, WantedAttachment,
+    Availability, Call, CallError, ClusterSpec, Connectivity, LogLine, LogOptions, LogSelector,
+    NetworkId, NodeId, NodeView, PortSpec, Reply, Tables, TaskId, Timestamp, WantedAttachment,
 };
 
 /// How this node stands to a swarm, as `Swarm:` of `/_ping` and `LocalNodeState` say it.
@@ -140,6 +143,17 @@ pub struct AttachedEndpoint {
     pub driver_options: BTreeMap<String, String>,
 }
 
+/// Lines of logs in batches; after an error nothing comes. Dropping it ends the reading everywhere.
+pub type LogStream = Pin<Box<dyn Stream<Item = Result<Vec<LogLine>, CallError>> + Send>>;
+
+/// What happens to the cluster, as far as this manager sees it.
+pub struct SwarmEvents {
+    /// Kept events since the time asked for.
+    pub past: Vec<Event>,
+    /// What happens from now on; ends with the manager.
+    pub next: Pin<Box<dyn Stream<Item = Event> + Send>>,
+}
+
 /// What the API needs of its node.
 #[async_trait]
 pub trait ControlPlane: Send + Sync + 'static {
@@ -162,6 +176,20 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Has all nodes test the tunnel to each other; may take as long as any call.
     async fn test_connectivity(&self) -> Result<Connectivity, CallError>;
+
+    /// Returns the lines of a service or a task from all nodes.
+    ///
+    /// # Errors
+    /// Docker's text on a worker or outside a swarm; too many readers.
+    async fn logs(
+        &self,
+        selector: LogSelector,
+        options: LogOptions,
+    ) -> Result<LogStream, CallError>;
+
+    /// Returns the cluster's events, with those since a time if one is given; `None` on a node that is
+    /// no manager.
+    fn events(&self, since: Option<Timestamp>) -> Option<SwarmEvents>;
 
     async fn init(&self, request: InitRequest) -> Result<NodeId, CallError>;
 

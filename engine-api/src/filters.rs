@@ -80,6 +80,16 @@ impl Filters {
         self.0.entry(key.to_owned()).or_default().push(value.to_owned());
     }
 
+    /// Forgets a key.
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// Returns the filter of one key alone.
+    pub(crate) fn only(&self, key: &str) -> Self {
+        Self(self.0.get_key_value(key).map(|(k, v)| (k.clone(), v.clone())).into_iter().collect())
+    }
+
     /// Writes the newer form, as the engine reads it.
     pub(crate) fn to_json(&self) -> String {
         let truths = |values: &Vec<String>| -> BTreeMap<String, bool> {

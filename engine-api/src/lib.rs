@@ -13,8 +13,7 @@
 //! the engine networks that stand for overlays never leave this socket; an engine that is away or
 //! hangs delays no swarm route.
 //!
-//! Not here yet: swarm events (`/events` is the engine's stream), service logs, secrets, configs,
-//! attaching plain containers to overlays, autolock. Each answers 501 with a text that says so.
+//! Not here yet: secrets, configs, autolock. Each answers 501 with a text that says so.
 
 mod app;
 mod body;
@@ -24,10 +23,12 @@ mod credentials;
 mod engine;
 mod engine_version;
 mod error;
+mod event;
 mod filters;
 mod host;
 mod json;
 mod limits;
+mod log;
 mod network_name;
 mod passthrough;
 mod path;
@@ -46,6 +47,6 @@ mod version;
 pub use app::EngineConfig;
 pub use control_plane::{
     AttachRequest, Attached, AttachedEndpoint, ControlPlane, InitRequest, JoinRequest,
-    LocalNetwork, LocalNetworks, LocalNode, LocalState, RaftView,
+    LocalNetwork, LocalNetworks, LocalNode, LocalState, LogStream, RaftView, SwarmEvents,
 };
 pub use server::serve;

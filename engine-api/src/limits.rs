@@ -14,6 +14,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 4 << 20;
 pub(crate) const REQUEST_ARRIVAL: Duration = Duration::from_secs(30);
 /// Bytes of an engine's answer that swarmnet rewrites (lists of containers, inspections).
 pub(crate) const ENGINE_ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one event of the engine: labels of a container are in it.
+pub(crate) const EVENT_BYTES_MAX: usize = 4 << 20;
 /// Longest wait for the engine to accept a connection.
 pub(crate) const ENGINE_CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for an engine's answer that swarmnet asks for on its own account.

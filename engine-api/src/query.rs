@@ -1,6 +1,6 @@
 //! Pure: the query of a request.
 
-use swarmnet_model::Version;
+use swarmnet_model::{Timestamp, Version};
 
 use crate::error::ApiError;
 use crate::path::decode;
@@ -47,6 +47,34 @@ impl Query {
         let value = self.get(name);
         parse_bool(value)
             .ok_or_else(|| ApiError::bad_request(format!("invalid value for {name}: {value}")))
+    }
+
+    /// Returns a time in seconds since 1970 with an optional fraction: clients turn everything else
+    /// that users write into it.
+    ///
+    /// # Errors
+    /// Docker's text with the name and value.
+    pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        let text = self.get(name);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let invalid = |part: &str, reason: &str| {
+            let parsing = format!("strconv.ParseInt: parsing {part:?}: {reason}");
+            ApiError::bad_request(format!("invalid value for {name:?}: {parsing}"))
+        };
+        if whole.is_empty() || !digits(whole) {
+            return Err(invalid(whole, "invalid syntax"));
+        }
+        if !digits(fraction) {
+            return Err(invalid(fraction, "invalid syntax"));
+        }
+        let nanoseconds: String = format!("{fraction:0<9}").chars().take(9).collect();
+        let seconds = whole.parse::<i64>().ok().and_then(|whole| whole.checked_mul(1_000_000_000));
+        let time = seconds.and_then(|seconds| seconds.checked_add(nanoseconds.parse().ok()?));
+        time.map(|time| Some(Timestamp(time))).ok_or_else(|| invalid(whole, "value out of range"))
     }
 
     /// Returns `version`, which every update names.

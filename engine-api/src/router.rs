@@ -13,7 +13,8 @@ use crate::path::Path;
 use crate::query::Query;
 use crate::reply::{self, Answer};
 use crate::route::{
-    attach, config, container, info, network, node, secret, service, swarm, task, volume,
+    attach, config, container, events, info, logs, network, node, secret, service, swarm, task,
+    volume,
 };
 use crate::version::{ApiVersion, negotiate};
 
@@ -103,10 +104,10 @@ async fn services(x: Exchange, segments: &[&str]) -> Answer {
         (GET, ["services", id]) => service::inspect(x, id).await,
         (POST, ["services", id, "update"]) => service::update(x, id).await,
         (DELETE, ["services", id]) => service::remove(x, id).await,
-        (GET, ["services", id, "logs"]) => service::logs(x, id).await,
+        (GET, ["services", id, "logs"]) => logs::of_service(x, id).await,
         (GET, ["tasks"]) => task::list(x).await,
         (GET, ["tasks", id]) => task::inspect(x, id).await,
-        (GET, ["tasks", id, "logs"]) => task::logs(x, id).await,
+        (GET, ["tasks", id, "logs"]) => logs::of_task(x, id).await,
         _ => Err(ApiError::page_not_found()),
     }
 }
@@ -161,6 +162,7 @@ async fn node_itself(x: Exchange, segments: &[&str]) -> Answer {
         (GET | HEAD, ["_ping"]) => info::ping(&x),
         (GET, ["version"]) => info::version(x).await,
         (GET, ["info"]) => info::info(x).await,
+        (GET, ["events"]) => events::stream(x).await,
         _ => forward(x).await,
     }
 }

@@ -20,11 +20,13 @@ pub mod control;
 pub mod discovery;
 pub mod dispatcher;
 pub mod enforcer;
+pub mod events;
 mod follow;
 pub mod ids;
 pub mod leader;
 #[cfg(test)]
 mod leader_tests;
+pub mod logs;
 mod manager;
 #[cfg(test)]
 mod manager_tests;

@@ -1,17 +1,24 @@
 //! One manager: starts Raft and the leader's tasks, answers calls and reads, stops.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use swarmnet_model::limits::{CALL_TIMEOUT, RPC_MESSAGE_BYTES_MAX};
+use swarmnet_model::event::Event;
+use swarmnet_model::id::base36;
+use swarmnet_model::limits::{
+    CALL_TIMEOUT, LOG_MESSAGE_BYTES_MAX, LOG_READERS_MAX, RPC_MESSAGE_BYTES_MAX,
+};
 use swarmnet_model::{
-    Call, CallError, Clock, ClusterId, Connectivity, NodeId, Reply, Role, Tables,
+    Call, CallError, Clock, ClusterId, Code, Connectivity, IdSource, LogOptions, LogOrder,
+    LogSelector, NodeId, Reply, Role, Tables, Timestamp,
 };
 use swarmnet_proto::transport::TlsContext;
 use swarmnet_proto::v1::ca_server::CaServer;
 use swarmnet_proto::v1::control_server::ControlServer;
 use swarmnet_proto::v1::dispatcher_server::DispatcherServer;
+use swarmnet_proto::v1::logs_server::LogsServer;
 use swarmnet_proto::v1::raft_server::RaftServer;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +32,12 @@ use crate::control::{self, forward};
 use crate::dispatcher::connectivity;
 use crate::dispatcher::service::{Desk, DispatcherService};
 use crate::enforcer::Enforcer;
+use crate::events::Feed;
+use crate::events::feed::{self, EventStream};
 use crate::ids::OsIds;
 use crate::leader::{self, LeaderTask};
+use crate::logs::subscription::{LogStream, Subscription};
+use crate::logs::{Broker, orders, service::LogsService};
 use crate::orchestrator::Orchestrator;
 use crate::raft::{Leader, Member, RaftConfig, RaftGroup, RaftView, StartError};
 use crate::reaper::Reaper;
@@ -74,6 +85,8 @@ pub struct Manager {
     group: Arc<RaftGroup>,
     store: Store,
     desk: Desk,
+    logs: Broker,
+    events: Feed,
     tls: TlsContext,
     cancel: CancellationToken,
     running: Mutex<JoinSet<()>>,
@@ -110,8 +123,10 @@ impl Manager {
         let mut running = JoinSet::new();
         running.spawn(leader::run(Arc::clone(&group), store.clone(), tasks, cancel.clone()));
         running.spawn(ca::refuse_removed_nodes(store.clone(), tls.clone(), cancel.clone()));
+        let (events, tls) = (Feed::default(), tls.clone());
+        running.spawn(feed::run(events.clone(), Arc::clone(&group), store.clone(), cancel.clone()));
         let running = Mutex::new(running);
-        Ok(Self { group, store, desk, tls: tls.clone(), cancel, running })
+        Ok(Self { group, store, desk, logs: Broker::default(), events, tls, cancel, running })
     }
 
     /// Returns the gRPC services of a manager, for `swarmnet_proto::transport::serve`.
@@ -133,6 +148,8 @@ impl Manager {
         let dispatcher = DispatcherServer::new(dispatcher)
             .max_decoding_message_size(RPC_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(RPC_MESSAGE_BYTES_MAX);
+        let logs = LogsService::new(self.logs.clone(), store.clone(), tls.clone());
+        let logs = LogsServer::new(logs).max_decoding_message_size(LOG_MESSAGE_BYTES_MAX);
         let ca = CaServer::new(CaService::new(store.clone(), tls.clone()))
             .max_decoding_message_size(CA_MESSAGE_BYTES_MAX);
         Routes::new(InterceptedService::new(raft, only(tls, &[Role::Manager])))
@@ -141,6 +158,7 @@ impl Manager {
                 dispatcher,
                 only(tls, &[Role::Worker, Role::Manager]),
             ))
+            .add_service(InterceptedService::new(logs, only(tls, &[Role::Worker, Role::Manager])))
             .add_service(ca)
     }
 
@@ -207,6 +225,30 @@ impl Manager {
         };
         let answer = tokio::time::timeout(CALL_TIMEOUT, tested).await;
         answer.unwrap_or_else(|_| Err(CallError::deadline()))
+    }
+
+    /// Returns the lines of a service or a task as its nodes send them, until the stream is dropped.
+    ///
+    /// # Errors
+    /// Too many readers on this manager.
+    pub fn logs(&self, selector: LogSelector, options: LogOptions) -> Result<LogStream, CallError> {
+        let subscription = base36(OsIds.bits());
+        let reading = self.logs.open(subscription.clone(), selector.clone());
+        let reading = reading.ok_or_else(|| {
+            let text = format!("this manager serves {LOG_READERS_MAX} readers of logs already");
+            CallError::manager(Code::Unavailable, text)
+        })?;
+        let manager = self.tls.node_id();
+        let resume = BTreeMap::new();
+        let order = LogOrder { subscription, manager, selector, options, resume };
+        let ask = orders::asker(Arc::clone(&self.group), self.desk.clone(), self.tls.clone());
+        let (store, stop) = (self.store.clone(), self.cancel.clone());
+        Ok(Subscription::new(reading, store, ask, order, stop).stream())
+    }
+
+    /// Returns what happened to the cluster since a time, as far as it is kept, and what happens next.
+    pub fn events(&self, since: Option<Timestamp>) -> (Vec<Event>, EventStream) {
+        self.events.listen(since)
     }
 
     /// True if Raft has ended by itself: this manager has to be stopped and started anew.

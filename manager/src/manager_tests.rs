@@ -32,6 +32,9 @@ use crate::raft::storage_tests::forget_commit_mark;
 use crate::store::{Change, ProposeError};
 use crate::{Manager, ManagerConfig, ManagerError};
 
+#[path = "manager_logs_tests.rs"]
+mod logs;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Certificates are checked against the machine's clock, so this one is the machine's as well.
@@ -97,6 +100,22 @@ fn identity(cluster: &Cluster, id: &str, role: Role) -> TlsContext {
         root_ca_pem: cluster.root_ca.certificate_pem.clone(),
     })
     .unwrap()
+}
+
+fn service(name: &str, replicas: u64) -> ServiceSpec {
+    ServiceSpec {
+        name: name.into(),
+        labels: BTreeMap::new(),
+        task: TaskSpec {
+            container: ContainerSpec { image: "nginx:latest".into(), ..ContainerSpec::default() },
+            ..TaskSpec::default()
+        },
+        mode: ServiceMode::Replicated { replicas },
+        update: None,
+        rollback: None,
+        endpoint: EndpointSpec::default(),
+        document: Document::default(),
+    }
 }
 
 /// Opens a call and never sends its message.
@@ -267,20 +286,7 @@ async fn a_crash_before_the_commit_mark_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_loops_of_the_leader_run_and_a_service_gets_its_task() {
     let mut host = Host::found(&cluster()).await;
-    let spec = ServiceSpec {
-        name: "web".into(),
-        labels: BTreeMap::new(),
-        task: TaskSpec {
-            container: ContainerSpec { image: "nginx:latest".into(), ..ContainerSpec::default() },
-            ..TaskSpec::default()
-        },
-        mode: ServiceMode::Replicated { replicas: 2 },
-        update: None,
-        rollback: None,
-        endpoint: EndpointSpec::default(),
-        document: Document::default(),
-    };
-    let create = Call::CreateService { spec: Box::new(spec), registry_auth: None };
+    let create = Call::CreateService { spec: Box::new(service("web", 2)), registry_auth: None };
     let Ok(Reply::Created(_)) = host.manager().call(create.clone()).await else {
         panic!("the service was not created")
     };

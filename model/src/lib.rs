@@ -20,8 +20,10 @@ pub mod current;
 pub mod defaults;
 pub mod endpoint;
 pub mod error;
+pub mod event;
 pub mod id;
 pub mod limits;
+pub mod logs;
 pub mod moment;
 pub mod name;
 pub mod network;
@@ -56,6 +58,7 @@ pub use endpoint::{
 };
 pub use error::{CallError, Code, Layer};
 pub use id::{ClusterId, IdSource, NetworkId, NodeId, ServiceId, TaskId};
+pub use logs::{LogLine, LogOptions, LogOrder, LogSelector, LogSource};
 pub use network::{IpamConfig, Network, NetworkSpec, Subnet};
 pub use node::{Availability, Node, NodeDescription, NodeSpec, NodeState, NodeStatus, Role};
 pub use registry::{RegistryAccess, RegistryAuth};

@@ -45,3 +45,22 @@ pub const CONTAINER_NAME_LENGTH_MAX: usize = 253;
 pub const PORTS_PER_SERVICE_MAX: usize = 2_768;
 /// Bytes of one text after its placeholders were replaced: what fits into a process's environment.
 pub const TEMPLATE_OUTPUT_MAX: usize = 64 << 10;
+/// Readers of service logs on one manager at a time: each may cost every node a stream.
+pub const LOG_READERS_MAX: usize = 64;
+/// Log streams one node sends at a time: those of a few managers full of readers.
+pub const LOG_STREAMS_PER_NODE_MAX: usize = 256;
+/// Bytes of log lines that one node may have under way to one reader: what a slow reader costs a
+/// manager, times the nodes.
+pub const LOG_WINDOW_BYTES: usize = 128 << 10;
+/// Bytes of lines that are sent together while the reader keeps up.
+pub const LOG_BATCH_BYTES: usize = 16 << 10;
+/// Bytes of one line; a longer one comes in pieces. The engine cuts at 16 KiB by itself.
+pub const LOG_LINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of what the log driver noted beside a line; more is left out.
+pub const LOG_ATTRIBUTES_BYTES_MAX: usize = 16 << 10;
+/// Bytes of one message with log lines: a batch and one line too many, with room for the rest.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 256 << 10;
+/// Events of the cluster that a manager keeps for `docker events --since`; Docker's number.
+pub const EVENTS_KEPT_MAX: usize = 256;
+/// Events on their way to one listener; one that falls further behind misses some.
+pub const EVENTS_QUEUED_MAX: usize = 1_024;

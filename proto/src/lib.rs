@@ -9,6 +9,7 @@
 //! version may not know, and a second hand-kept copy of each type could only drift from the first.
 
 pub mod document;
+pub mod logs;
 pub mod transport;
 
 /// Generated from `swarmnet/v1/*.proto`.

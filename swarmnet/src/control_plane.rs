@@ -5,13 +5,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use swarmnet_engine_api::{
     AttachRequest, Attached, ControlPlane, InitRequest, JoinRequest, LocalNetworks, LocalNode,
-    LocalState, RaftView,
+    LocalState, LogStream, RaftView, SwarmEvents,
 };
 use swarmnet_manager::Manager;
 use swarmnet_manager::raft::Reachability;
 use swarmnet_model::{
-    Call, CallError, Clock, Code, Connectivity, NetworkId, NodeId, Reply, Role, Tables, TaskId,
-    Timestamp,
+    Call, CallError, Clock, Code, Connectivity, LogOptions, LogSelector, NetworkId, NodeId, Reply,
+    Role, Tables, TaskId, Timestamp,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -98,6 +98,19 @@ impl ControlPlane for NodeControl {
 
     async fn test_connectivity(&self) -> Result<Connectivity, CallError> {
         self.manager()?.test_connectivity().await
+    }
+
+    async fn logs(
+        &self,
+        selector: LogSelector,
+        options: LogOptions,
+    ) -> Result<LogStream, CallError> {
+        self.manager()?.logs(selector, options)
+    }
+
+    fn events(&self, since: Option<Timestamp>) -> Option<SwarmEvents> {
+        let (past, next) = self.manager().ok()?.events(since);
+        Some(SwarmEvents { past, next })
     }
 
     async fn init(&self, request: InitRequest) -> Result<NodeId, CallError> {

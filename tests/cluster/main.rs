@@ -12,11 +12,13 @@ mod churn;
 mod connectivity;
 mod egress;
 mod engine;
+mod events;
 mod fallback;
 mod form;
 mod frames;
 mod guard;
 mod jobs;
+mod logs;
 mod mesh;
 mod mtu;
 mod names;
@@ -116,6 +118,16 @@ const CASES: &[Case] = &[
     ),
     ("stacks_are_deployed_and_updated", stacks::are_deployed_and_updated),
     ("stacks_come_and_go_without_a_pause", stacks::come_and_go_without_a_pause),
+    ("logs_come_from_all_nodes", logs::come_from_all_nodes),
+    ("logs_are_followed_with_new_tasks", logs::are_followed_with_new_tasks),
+    ("logs_tell_of_a_node_that_is_away", logs::tell_of_a_node_that_is_away),
+    (
+        "logs_of_terminals_and_unreadable_drivers",
+        logs::of_terminals_and_of_drivers_that_cannot_be_read,
+    ),
+    ("logs_wait_for_slow_readers", logs::wait_for_slow_readers),
+    ("events_tell_what_happens_to_the_cluster", events::tell_what_happens_to_the_cluster),
+    ("events_are_followed_as_they_come", events::are_followed_as_they_come),
     ("local_commands_go_to_the_engine", engine::local_commands_go_to_the_engine),
     ("exec_logs_and_build_pass_through", engine::exec_logs_and_build_pass_through),
     ("an_engine_that_comes_back_is_picked_up", engine::one_that_comes_back_is_picked_up),

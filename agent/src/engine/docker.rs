@@ -27,7 +27,10 @@ use super::facts::{EngineFacts, engine_facts};
 use super::image::pull_reference;
 use super::pull::{Pull, escaped};
 use super::response::{container_facts, engine_error, engine_network, plain_container, refusal};
-use super::{ContainerFacts, Engine, EngineError, EngineNetwork, PlainContainer, raw};
+use super::{
+    ContainerFacts, ContainerLogs, Engine, EngineError, EngineNetwork, LogBytes, PlainContainer,
+    raw,
+};
 use crate::task::networks::{EngineNetworkSpec, NETWORK_LABEL};
 
 /// Reads answer at once unless the engine hangs.
@@ -130,6 +133,25 @@ fn absent_is_fine(result: Result<(), EngineError>) -> Result<(), EngineError> {
 
 fn label_filter(label: &str) -> BTreeMap<String, Vec<String>> {
     [("label".to_owned(), vec![label.to_owned()])].into()
+}
+
+fn log_query(wanted: &ContainerLogs) -> String {
+    let switch = |on: bool| u8::from(on);
+    let tail = wanted.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string());
+    let since = wanted.since.map(|time| {
+        let (seconds, nanoseconds) =
+            (time.0.div_euclid(1_000_000_000), time.0.rem_euclid(1_000_000_000));
+        format!("&since={seconds}.{nanoseconds:09}")
+    });
+    format!(
+        "stdout={}&stderr={}&follow={}&timestamps={}&details={}&tail={tail}{}",
+        switch(wanted.stdout),
+        switch(wanted.stderr),
+        switch(wanted.follow),
+        switch(wanted.timestamps),
+        switch(wanted.details),
+        since.unwrap_or_default(),
+    )
 }
 
 #[async_trait]
@@ -281,6 +303,24 @@ impl Engine for DockerEngine {
     async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
         let call = |docker: Docker| async move { docker.remove_network(id).await };
         absent_is_fine(self.call(CHANGE_DEADLINE, call).await)
+    }
+
+    async fn logs(&self, container: &str, wanted: &ContainerLogs) -> Result<LogBytes, EngineError> {
+        let version = self.client().await?.client_version();
+        let (major, minor) = (version.major_version, version.minor_version);
+        let query = log_query(wanted);
+        let path = format!("/v{major}.{minor}/containers/{container}/logs?{query}");
+        let answered = timeout(READ_DEADLINE, raw::get(&self.socket, &path)).await;
+        let (status, answer) = answered
+            .map_err(|_| EngineError::TimedOut { after: READ_DEADLINE })?
+            .map_err(|error| self.noted(error))?;
+        if (200..300).contains(&status) {
+            return Ok(answer.boxed());
+        }
+        let refused = timeout(READ_DEADLINE, answer.refusal()).await;
+        let refused = refused.map_err(|_| EngineError::TimedOut { after: READ_DEADLINE })??;
+        let refused: serde_json::Value = serde_json::from_slice(&refused).unwrap_or_default();
+        Err(refusal(status, refused["message"].as_str().unwrap_or("no reason given")))
     }
 
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError> {

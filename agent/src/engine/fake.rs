@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use swarmnet_model::{NodeId, SecretText, TaskId};
@@ -14,8 +15,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::container::{ContainerRequest, EndpointRequest};
 use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL};
 use super::{
-    ContainerFacts, ContainerState, Engine, EngineError, EngineFacts, EngineNetwork, Health,
-    PlainContainer,
+    ContainerFacts, ContainerLogs, ContainerState, Engine, EngineError, EngineFacts, EngineNetwork,
+    Health, LogBytes, PlainContainer,
 };
 use crate::task::networks::{EngineNetworkSpec, NETWORK_LABEL};
 
@@ -43,6 +44,10 @@ struct Inside {
     seed: u64,
     made: u64,
     starts: BTreeMap<TaskId, u32>,
+    /// What containers have written, as the engine sends it; an absent one cannot be read.
+    written: BTreeMap<TaskId, Vec<u8>>,
+    /// How logs were asked for.
+    asked_logs: Vec<ContainerLogs>,
     log: Vec<String>,
 }
 
@@ -141,6 +146,15 @@ impl FakeEngine {
 
     pub(crate) fn put_plain(&self, container: PlainContainer) {
         self.inside().plain.insert(container.id.clone(), container);
+    }
+
+    /// Gives the task's container a log.
+    pub(crate) fn set_written(&self, task: &TaskId, written: &[u8]) {
+        self.inside().written.insert(task.clone(), written.to_vec());
+    }
+
+    pub(crate) fn asked_logs(&self) -> Vec<ContainerLogs> {
+        self.inside().asked_logs.clone()
     }
 
     pub(crate) fn starts(&self, task: &TaskId) -> u32 {
@@ -405,6 +419,20 @@ impl Engine for FakeEngine {
             }
             inside.networks.retain(|_, network| network.id != id);
             Ok(())
+        })
+    }
+
+    async fn logs(&self, container: &str, wanted: &ContainerLogs) -> Result<LogBytes, EngineError> {
+        let mut inside = self.read()?;
+        inside.asked_logs.push(wanted.clone());
+        let task = inside.container(container)?.task.clone();
+        let unreadable = "configured logging driver does not support reading";
+        let unreadable = || EngineError::Refused { message: unreadable.to_owned() };
+        let written = inside.written.get(&task).cloned().ok_or_else(unreadable)?;
+        let now = futures::stream::iter([Ok(Bytes::from(written))]);
+        Ok(match wanted.follow {
+            true => now.chain(futures::stream::pending()).boxed(),
+            false => now.boxed(),
         })
     }
 

@@ -25,8 +25,9 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
-use swarmnet_model::{NodeId, SecretText, TaskId};
+use swarmnet_model::{NodeId, SecretText, TaskId, Timestamp};
 
 use crate::task::networks::EngineNetworkSpec;
 pub use container::{ContainerRequest, EndpointRequest};
@@ -124,6 +125,22 @@ pub struct PlainContainer {
     pub endpoints: Vec<(String, Ipv4Addr)>,
 }
 
+/// Which lines of a container's log are wanted; the engine's own words for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerLogs {
+    pub stdout: bool,
+    pub stderr: bool,
+    pub follow: bool,
+    pub since: Option<Timestamp>,
+    /// `None`: all.
+    pub tail: Option<u64>,
+    pub timestamps: bool,
+    pub details: bool,
+}
+
+/// A container's log as the engine writes it: framed without a terminal, as it is with one.
+pub type LogBytes = BoxStream<'static, Result<Bytes, EngineError>>;
+
 /// What tasks need of a container engine.
 #[async_trait]
 pub trait Engine: Send + Sync + 'static {
@@ -185,6 +202,13 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Removes a network; an absent one is no error.
     async fn remove_network(&self, id: &str) -> Result<(), EngineError>;
+
+    /// Returns a container's log. Reading less than the engine could send holds the engine back;
+    /// dropping the stream ends it.
+    ///
+    /// # Errors
+    /// `Refused` in the engine's words, for example when the log driver cannot be read.
+    async fn logs(&self, container: &str, wanted: &ContainerLogs) -> Result<LogBytes, EngineError>;
 
     /// Returns what happens to containers from now on. The stream ends when the engine goes.
     async fn events(&self) -> Result<BoxStream<'static, EngineEvent>, EngineError>;

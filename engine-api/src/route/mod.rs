@@ -3,7 +3,9 @@
 pub(crate) mod attach;
 pub(crate) mod config;
 pub(crate) mod container;
+pub(crate) mod events;
 pub(crate) mod info;
+pub(crate) mod logs;
 pub(crate) mod network;
 pub(crate) mod node;
 pub(crate) mod secret;

@@ -97,21 +97,6 @@ pub(crate) async fn remove(x: Exchange, id: &str) -> Answer {
     reply::empty(StatusCode::OK)
 }
 
-pub(crate) async fn logs(x: Exchange, id: &str) -> Answer {
-    check_log_options(&x)?;
-    let tables = x.app.tables().await?;
-    find(&tables, id)?;
-    Err(ApiError::unsupported("service logs are"))
-}
-
-/// Checks what can be wrong with a request for logs.
-pub(super) fn check_log_options(x: &Exchange) -> Result<(), ApiError> {
-    if x.query.is_on("stdout") || x.query.is_on("stderr") {
-        return Ok(());
-    }
-    Err(ApiError::bad_request("must specify at least one of 'stdout' or 'stderr'"))
-}
-
 /// Returns the service a reference means; one that is being removed is gone.
 pub(super) fn find<'a>(tables: &'a Tables, reference: &str) -> Result<&'a Service, CallError> {
     let named = present(tables)

@@ -29,14 +29,8 @@ pub(crate) async fn inspect(x: Exchange, id: &str) -> Answer {
     reply::ok(&convert::task(find(&tables, id)?, &tables))
 }
 
-pub(crate) async fn logs(x: Exchange, id: &str) -> Answer {
-    service::check_log_options(&x)?;
-    let tables = x.app.tables().await?;
-    find(&tables, id)?;
-    Err(ApiError::unsupported("task logs are"))
-}
-
-fn find<'a>(tables: &'a Tables, reference: &str) -> Result<&'a Task, CallError> {
+/// Returns the task a reference means.
+pub(super) fn find<'a>(tables: &'a Tables, reference: &str) -> Result<&'a Task, CallError> {
     let names: Vec<(String, &Task)> =
         tables.tasks.values().map(|task| (task.container_name(), &**task)).collect();
     let named = names

@@ -5,19 +5,22 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use ipnetwork::Ipv4Network;
 use swarmnet_engine_api::{
     AttachRequest, Attached, AttachedEndpoint, ControlPlane, InitRequest, JoinRequest,
-    LocalNetwork, LocalNetworks, LocalNode, LocalState, RaftView,
+    LocalNetwork, LocalNetworks, LocalNode, LocalState, LogStream, RaftView, SwarmEvents,
 };
 use swarmnet_model::cluster::{Cluster, JoinTokens, RootCa};
+use swarmnet_model::event::Event;
 use swarmnet_model::node::ManagerMember;
 use swarmnet_model::view::{Backend, BackendState, NetworkItem, NetworkShown, Peer};
 use swarmnet_model::{
     Attachment, Call, CallError, ClusterId, ClusterSpec, Code, Connectivity, DesiredState, Item,
-    ItemKey, Network, NetworkId, NetworkSpec, Node, NodeDescription, NodeId, NodeSpec, NodeState,
-    NodeStatus, Reply, Role, SecretText, Service, ServiceEndpoint, ServiceId, ServiceMode,
-    ServiceSpec, Subnet, Tables, Task, TaskId, TaskState, TaskStatus, Timestamp, Version, Vip, Vni,
+    ItemKey, LogLine, LogOptions, LogSelector, Network, NetworkId, NetworkSpec, Node,
+    NodeDescription, NodeId, NodeSpec, NodeState, NodeStatus, Reply, Role, SecretText, Service,
+    ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec, Subnet, Tables, Task, TaskId, TaskState,
+    TaskStatus, Timestamp, Version, Vip, Vni,
 };
 
 pub(crate) const MASTER: &str = "mam76vp6j0ribkwvvzvpbvdre";
@@ -34,6 +37,10 @@ pub(crate) struct FakeControl {
     pub(crate) joins: Mutex<Vec<JoinRequest>>,
     pub(crate) leaves: Mutex<Vec<bool>>,
     pub(crate) calls: Mutex<Vec<Call>>,
+    /// Lines of the next reader of logs, and how it asked.
+    pub(crate) lines: Mutex<Vec<Result<Vec<LogLine>, CallError>>>,
+    pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) asked_logs: Mutex<Vec<(LogSelector, LogOptions)>>,
     /// Attachments that were given back.
     pub(crate) detached: Mutex<Vec<Option<NetworkId>>>,
 }
@@ -48,6 +55,9 @@ impl FakeControl {
             joins: Mutex::default(),
             leaves: Mutex::default(),
             calls: Mutex::default(),
+            lines: Mutex::default(),
+            events: Mutex::default(),
+            asked_logs: Mutex::default(),
             detached: Mutex::default(),
         }
     }
@@ -279,6 +289,27 @@ impl ControlPlane for FakeControl {
         }
     }
 
+    async fn logs(
+        &self,
+        selector: LogSelector,
+        options: LogOptions,
+    ) -> Result<LogStream, CallError> {
+        self.asked_logs.lock().unwrap().push((selector, options));
+        let lines = std::mem::take(&mut *self.lines.lock().unwrap());
+        Ok(futures::stream::iter(lines).boxed())
+    }
+
+    fn events(&self, since: Option<Timestamp>) -> Option<SwarmEvents> {
+        if !self.local_node().is_manager {
+            return None;
+        }
+        let all = self.events.lock().unwrap().clone();
+        let past = all.iter().filter(|e| since.is_some_and(|since| e.time >= since)).cloned();
+        let next = all.iter().filter(|e| e.time > now()).cloned().collect::<Vec<_>>();
+        let next = futures::stream::iter(next).chain(futures::stream::pending());
+        Some(SwarmEvents { past: past.collect(), next: next.boxed() })
+    }
+
     async fn init(&self, request: InitRequest) -> Result<NodeId, CallError> {
         self.inits.lock().unwrap().push(request);
         Ok(NodeId::from_text(MASTER))
@@ -345,7 +376,7 @@ impl ControlPlane for FakeControl {
     }
 }
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp(1_795_356_684_952_910_942)
 }
 

@@ -125,6 +125,12 @@ impl FakeEngine {
                     "Plugins": {"Network": ["bridge", "overlay", "swarmnet"]},
                 }))
             }
+            ["events"] => {
+                let mut response = full(events());
+                let json = "application/json".parse().unwrap();
+                response.headers_mut().insert("content-type", json);
+                response
+            }
             ["networks"] => json_answer(&networks()),
             ["networks", "prune"] => json_answer(&json!({"NetworksDeleted": ["old"]})),
             ["networks", id] => match networks()
@@ -251,4 +257,17 @@ fn container() -> Value {
             "swarmnet-dca": {"NetworkID": PLUGIN_NETWORK_ID, "IPAddress": "10.0.1.6"},
         }},
     })
+}
+
+/// A container starts, and is connected to a network.
+fn events() -> Bytes {
+    let event = |kind: &str, action: &str, id: &str| {
+        let attributes = json!({"name": "front", "type": "bridge"});
+        json!({
+            "Type": kind, "Action": action, "Actor": {"ID": id, "Attributes": attributes},
+            "scope": "local", "time": 1, "timeNano": 1
+        })
+    };
+    let lines = [event("container", "start", "c1"), event("network", "connect", "n1")];
+    lines.map(|line| format!("{line}\n")).concat().into()
 }

@@ -350,15 +350,6 @@ async fn what_this_version_cannot_do_is_refused_and_never_half_done() {
     for path in ["/secrets/create", "/configs/create"] {
         assert_eq!(bed.client.post(path, &json!({"Name": "a"})).await.status.as_u16(), 501);
     }
-    for path in ["/services/web/logs?stdout=1", "/tasks/t0011x/logs?stderr=1"] {
-        let (status, message) = bed.client.get(path).await.refusal();
-        assert_eq!(status, 501);
-        assert!(message.contains("logs are not supported by this version"), "{message}");
-    }
-    assert_eq!(
-        bed.client.get("/services/web/logs").await.refusal(),
-        (400, "must specify at least one of 'stdout' or 'stderr'".to_owned())
-    );
     assert_eq!(
         bed.client.get("/v1.24/secrets").await.refusal(),
         (400, "GET /secrets requires minimum API version 1.25".to_owned())

@@ -7,21 +7,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::limits::{CALL_TIMEOUT, RPC_MESSAGE_BYTES_MAX};
-use swarmnet_model::{Call, CallError, Code, Connectivity, Reply, Role};
+use swarmnet_model::{Call, CallError, Code, Connectivity, NodeId, Reply, Role};
 use swarmnet_proto::document;
 use swarmnet_proto::transport::{PeerAddr, TlsContext};
 use swarmnet_proto::v1::control_client::ControlClient;
 use swarmnet_proto::v1::control_server::Control;
 use swarmnet_proto::v1::{
-    ControlRequest, ControlResponse, JoinRaftRequest, JoinRaftResponse, ReadIndexRequest,
-    ReadIndexResponse, TestConnectivityRequest, TestConnectivityResponse,
+    ControlRequest, ControlResponse, JoinRaftRequest, JoinRaftResponse, LogOrdersRequest,
+    LogOrdersResponse, NodeLogOrder, ReadIndexRequest, ReadIndexResponse, TestConnectivityRequest,
+    TestConnectivityResponse,
 };
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
 use super::join_raft;
-use crate::dispatcher::connectivity;
 use crate::dispatcher::service::Desk;
+use crate::dispatcher::{connectivity, run};
 use crate::ids::OsIds;
 use crate::raft::{Leader, RaftGroup};
 use crate::store::Store;
@@ -69,6 +70,17 @@ impl Control for ControlService {
             Leader::Other(_) | Leader::Unknown => Err(CallError::no_leader()),
         };
         Ok(Response::new(TestConnectivityResponse { result: document::encode(&result) }))
+    }
+
+    async fn order_logs(
+        &self,
+        request: Request<LogOrdersRequest>,
+    ) -> Result<Response<LogOrdersResponse>, Status> {
+        self.tls.require(&request, &[Role::Manager])?;
+        let orders = request.into_inner().orders.into_iter();
+        let orders = orders.map(|order| (NodeId::from_text(order.node_id), order.order)).collect();
+        self.desk.ask(run::Request::Logs { orders }).await?;
+        Ok(Response::new(LogOrdersResponse {}))
     }
 
     async fn read_index(
@@ -127,6 +139,21 @@ pub async fn test_connectivity(tls: &TlsContext, addr: &str) -> Result<Connectiv
     let answer = answered.map_err(|status| unanswered(&status))?.into_inner();
     document::decode::<Result<Connectivity, CallError>>("result", &answer.result)
         .map_err(|_| CallError::no_leader())?
+}
+
+/// Has the manager at `addr` put orders of logs into the sessions of nodes. The caller sets the
+/// deadline.
+///
+/// # Errors
+/// It does not lead or cannot be reached.
+pub async fn order_logs(
+    tls: &TlsContext,
+    addr: &str,
+    orders: Vec<(NodeId, Vec<u8>)>,
+) -> Result<(), Status> {
+    let order = |(node, order): (NodeId, _)| NodeLogOrder { node_id: node.to_string(), order };
+    let request = LogOrdersRequest { orders: orders.into_iter().map(order).collect() };
+    client(tls, addr).order_logs(request).await.map(drop)
 }
 
 /// Asks the manager at `addr` up to where a read must have applied.

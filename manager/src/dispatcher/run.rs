@@ -30,6 +30,8 @@ pub enum Request {
     Applied { node_id: NodeId, session_id: String, generation: u64 },
     /// Has every node with a session probe its peers; answers with those that were told.
     Probe { order: Vec<u8>, reply: oneshot::Sender<BTreeSet<NodeId>> },
+    /// Asks nodes for lines of logs; one without a session is asked again by whoever reads.
+    Logs { orders: Vec<(NodeId, Vec<u8>)> },
     /// The node leaves the swarm: its session ends, until it opens another.
     Leave { node_id: NodeId },
 }
@@ -140,6 +142,7 @@ impl Dispatcher {
                 // The caller may have given up; the nodes' findings then find nobody.
                 let _ = reply.send(self.probe(&order));
             }
+            Request::Logs { orders } => self.order_logs(orders),
             Request::Leave { node_id } => {
                 tracing::info!(node.id = %node_id, "node leaves the swarm");
                 self.connected.remove(&node_id);
@@ -157,6 +160,17 @@ impl Dispatcher {
         };
         let told = self.connected.iter().filter(|(_, c)| c.stream.try_send(message(c)).is_ok());
         told.map(|(node_id, _)| node_id.clone()).collect()
+    }
+
+    fn order_logs(&self, orders: Vec<(NodeId, Vec<u8>)>) {
+        for (node_id, log_order) in orders {
+            let Some(connected) = self.connected.get(&node_id) else { continue };
+            let session_id = connected.session.id.clone();
+            let message = v1::SessionMessage { session_id, log_order, ..Default::default() };
+            if let Err(error) = connected.stream.try_send(message) {
+                tracing::debug!(node.id = %node_id, %error, "no room for an order of logs");
+            }
+        }
     }
 
     fn session_id(&mut self) -> String {
@@ -336,8 +350,7 @@ fn message(
         heartbeat_period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
         managers: managers.to_vec(),
         view_update: update.map(document::encode).unwrap_or_default(),
-        probe: Vec::new(),
-        role: String::new(),
+        ..v1::SessionMessage::default()
     }
 }
 

@@ -52,7 +52,7 @@ impl Desk {
         self.asks.load().is_some()
     }
 
-    pub(super) async fn ask(&self, ask: Ask) -> Result<(), Status> {
+    pub(crate) async fn ask(&self, ask: Ask) -> Result<(), Status> {
         let sender = self.asks.load_full().ok_or_else(not_leading)?;
         sender.send(ask).await.map_err(|_| not_leading())
     }
