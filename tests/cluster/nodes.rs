@@ -49,7 +49,7 @@ fn promote(lab: &Lab, asked: &str, host: &str) {
     wait_for("a manager that answers", || lab.on(host, &["docker", "node", "ls"]).ok());
     wait_for("a reachable manager", || {
         ["Reachable", "Leader"].contains(&manager_status(lab, host, host).as_str())
-            && manager_status(lab, asked, host) != ""
+            && !manager_status(lab, asked, host).is_empty()
     });
 }
 

@@ -91,12 +91,15 @@ async fn a_full_spec_comes_back_unchanged_through_any_number_of_updates() {
     let full = fixture(include_str!("../fixtures/service_full.json"));
     let created = bed.client.post("/v1.44/services/create", &odd_case(&full, false)).await;
     assert_eq!(created.status.as_u16(), 201, "{}", created.text());
-    assert!(created.json().get("Warnings").is_none(), "{}", created.text());
+    // Its host-mode port cannot be held twice while one task takes the other's place.
+    let warned =
+        |body: Value| body["Warnings"][0].as_str().is_some_and(|w| w.contains("host port"));
+    assert!(warned(created.json()), "{}", created.text());
     let shown = bed.client.get("/v1.44/services/full").await.json();
     assert_eq!(shown["Spec"], full);
     let path = format!("/v1.44/services/full/update?version={}", shown["Version"]["Index"]);
     let updated = bed.client.post(&path, &shown["Spec"]).await;
-    assert_eq!(updated.json(), json!({"Warnings": null}));
+    assert!(warned(updated.json()), "{}", updated.text());
     let again = bed.client.get("/v1.44/services/full").await.json();
     assert_eq!((&again["Spec"], &again["PreviousSpec"]), (&full, &full));
     // The typed form is the same too: nothing is restarted by an unchanged spec.
