@@ -17,7 +17,7 @@ fn completing(lab: &Lab, name: &str) -> Vec<String> {
 pub(crate) fn a_replicated_job_ends(lab: &Lab) {
     lab.form();
     let create = "service create --name job --mode replicated-job --replicas 4 --max-concurrent 2";
-    let created = lab.docker(&format!("{create} whoami /bin/true"));
+    let created = lab.docker(&format!("{create} --entrypoint /bin/true whoami"));
     assert_contains(&created, "job complete");
     assert_eq!(listed(lab), "job|replicated job|0/2 (4/4 completed)");
     let tasks = completing(lab, "job");
@@ -39,7 +39,8 @@ pub(crate) fn a_replicated_job_ends(lab: &Lab) {
 
 pub(crate) fn a_global_job_ends_on_every_node(lab: &Lab) {
     lab.form();
-    let created = lab.docker("service create --name every --mode global-job whoami /bin/true");
+    let created =
+        lab.docker("service create --name every --mode global-job --entrypoint /bin/true whoami");
     assert_contains(&created, "job complete");
     let mut nodes: Vec<_> = completing(lab, "every")
         .iter()
@@ -56,7 +57,7 @@ pub(crate) fn a_failing_job_is_tried_again(lab: &Lab) {
     lab.form();
     let policy = "--restart-delay 1s --restart-max-attempts 1";
     let create = "service create --detach --name broken --mode replicated-job";
-    lab.docker(&format!("{create} {policy} whoami /bin/false"));
+    lab.docker(&format!("{create} {policy} --entrypoint /bin/false whoami"));
     let states = "service ps broken --format {{.DesiredState}}|{{.Error}}";
     wait_for("two failed attempts", || {
         lab.docker(states).matches("Shutdown|\"task: non-zero exit (1)\"").count() == 2

@@ -23,9 +23,11 @@ pub(crate) fn drain_without_a_lost_request(lab: &Lab) {
         lab.docker(&format!("node update --availability active {host}"));
     }
     assert_lost_nothing(lab, client);
+    let on_node01 = || lab.docker("node ps node01 --filter desired-state=running -q");
+    let before = on_node01();
     lab.docker("node update --availability pause node01");
     lab.docker("service scale moved=6");
-    assert_eq!(lab.docker("node ps node01 --filter desired-state=running -q"), "");
+    assert_eq!(on_node01(), before, "a paused node keeps its tasks and gets no other");
     lab.docker("node update --availability active node01");
     lab.docker("node update --label-add disk=ssd node01");
     let pretty = lab.docker("node inspect --pretty node01");

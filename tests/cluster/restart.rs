@@ -25,9 +25,15 @@ pub(crate) fn a_container_removed_by_hand_is_replaced(lab: &Lab) {
 pub(crate) fn restart_policies_are_kept(lab: &Lab) {
     lab.form();
     let create = "service create --detach --restart-delay 1s";
-    lab.docker(&format!("{create} --name never --restart-condition none whoami /bin/false"));
-    lab.docker(&format!("{create} --name done --restart-condition on-failure whoami /bin/true"));
-    lab.docker(&format!("{create} --name twice --restart-max-attempts 2 whoami /bin/false"));
+    lab.docker(&format!(
+        "{create} --name never --restart-condition none --entrypoint /bin/false whoami"
+    ));
+    lab.docker(&format!(
+        "{create} --name done --restart-condition on-failure --entrypoint /bin/true whoami"
+    ));
+    lab.docker(&format!(
+        "{create} --name twice --restart-max-attempts 2 --entrypoint /bin/false whoami"
+    ));
     wait_for("one failed task", || {
         let tasks = tasks(lab, "never");
         tasks.len() == 1 && tasks[0].starts_with("Shutdown|Failed ")
@@ -47,7 +53,7 @@ pub(crate) fn history_is_limited(lab: &Lab) {
     lab.form();
     lab.docker("swarm update --task-history-limit 2");
     let create = "service create --detach --restart-delay 100ms --name fails";
-    lab.docker(&format!("{create} whoami /bin/false"));
+    lab.docker(&format!("{create} --entrypoint /bin/false whoami"));
     let first = || tasks(lab, "fails").len() >= 3;
     wait_for("ended tasks", first);
     let ended = || tasks(lab, "fails").iter().filter(|task| task.starts_with("Shutdown|")).count();

@@ -112,8 +112,10 @@ fn tasks(lab: &Lab) -> BTreeMap<String, Vec<String>> {
 /// Runs a shell line in the task of `shell` on a node.
 fn in_shell(lab: &Lab, host: &str, line: &str) -> String {
     let filter = "label=com.docker.swarm.service.name=demo_shell";
-    let id = lab.lab_ok(&["engine", host, "--", "ps", "-q", "--filter", filter]);
-    lab.lab(&["engine", host, "--", "exec", id.trim(), "sh", "-c", line]).stdout
+    let ids = lab.lab_ok(&["engine", host, "--", "ps", "-q", "--filter", filter]);
+    // The newest: that of a stack removed a moment ago may still be stopping.
+    let id = ids.lines().next().unwrap_or_default();
+    lab.lab(&["engine", host, "--", "exec", id, "sh", "-c", line]).stdout
 }
 
 pub(crate) fn are_deployed_and_updated(lab: &Lab) {
