@@ -72,9 +72,12 @@ impl Query {
             return Err(invalid(fraction, "invalid syntax"));
         }
         let nanoseconds: String = format!("{fraction:0<9}").chars().take(9).collect();
-        let seconds = whole.parse::<i64>().ok().and_then(|whole| whole.checked_mul(1_000_000_000));
-        let time = seconds.and_then(|seconds| seconds.checked_add(nanoseconds.parse().ok()?));
-        time.map(|time| Some(Timestamp(time))).ok_or_else(|| invalid(whole, "value out of range"))
+        let out_of_range = || invalid(whole, "value out of range");
+        let seconds = whole.parse::<i64>().map_err(|_| out_of_range())?;
+        let nanoseconds = nanoseconds.parse::<i64>().map_err(|_| out_of_range())?;
+        // What is later than the year 2262 is as good as the end of time.
+        let time = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+        Ok(Some(Timestamp(time)))
     }
 
     /// Returns `version`, which every update names.

@@ -198,7 +198,7 @@ fn they_leave_nothing(lab: &Lab) {
             .text()
             .contains("nothing found in stack: demo")
     });
-    assert_eq!(lab.docker("stack ls -q").trim(), "");
+    assert_eq!(lab.docker("stack ls --format {{.Name}}").trim(), "");
     let networks = lab.docker("network ls --filter label=com.docker.stack.namespace=demo -q");
     assert_eq!(networks.trim(), "");
 }
