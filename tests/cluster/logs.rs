@@ -171,7 +171,20 @@ pub(crate) fn of_terminals_and_of_drivers_that_cannot_be_read(lab: &Lab) {
     let ran = lab.on("master", &["docker", "service", "logs", "mute"]);
     assert!(ran.ok() && ran.stdout.is_empty(), "{}", ran.text());
     assert_contains(&ran.stderr, "configured logging driver does not support reading");
-    create(lab, &["--name", "noted", "--env", "TIER=a b", "--log-opt", "env=TIER"], SAY);
+    create(
+        lab,
+        &[
+            "--name",
+            "noted",
+            "--env",
+            "TIER=a b",
+            "--log-driver",
+            "json-file",
+            "--log-opt",
+            "env=TIER",
+        ],
+        SAY,
+    );
     wait_for("lines", || logs(lab, "noted").lines().count() == 3);
     assert_contains(&logs(lab, "--raw --details noted"), "TIER=a+b");
 }

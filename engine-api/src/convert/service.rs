@@ -183,7 +183,8 @@ pub(crate) fn status(service: &Service, tables: &Tables) -> Value {
             completed.insert(place);
         }
     }
-    let wished = u64::try_from(wished.len()).unwrap_or(u64::MAX);
+    // Of a global job the CLI shows wished and completed ones as one sum.
+    let wished = u64::try_from(wished.difference(&completed).count()).unwrap_or(u64::MAX);
     let desired = match service.spec.mode {
         ServiceMode::Replicated { replicas } => replicas,
         ServiceMode::ReplicatedJob { max_concurrent, .. } => max_concurrent,
