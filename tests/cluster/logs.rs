@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, channel};
 
 use crate::lab::{DEADLINE, HOSTS, Lab, assert_contains, wait_for};
 
-const SAY: &str = "echo one; echo two; echo oops >&2; echo three; sleep 100000";
+/// The pause: the engine reads the two outputs apart, and the last line is to be the last.
+const SAY: &str = "echo one; echo two; echo oops >&2; sleep 1; echo three; sleep 100000";
 
 /// Creates a service of busybox that runs a shell line.
 fn create(lab: &Lab, options: &[&str], script: &str) {
