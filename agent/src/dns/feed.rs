@@ -60,9 +60,8 @@ pub async fn run(
         channels.applied.send_if_modified(|applied| std::mem::replace(applied, both) != both);
         if told {
             let names = Arc::clone(&table);
-            if tokio::task::spawn_blocking(move || names.prepare()).await.is_err() {
-                tracing::error!("preparing the names was interrupted");
-            }
+            // Nobody waits for it.
+            drop(tokio::task::spawn_blocking(move || names.prepare()));
         }
     }
 }

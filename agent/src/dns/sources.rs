@@ -9,6 +9,9 @@ use swarmnet_model::{Item, ItemKey, NetworkId, NodeView, ServiceId, TaskId};
 use super::names::{Key, Names};
 use crate::inputs::{backends, service, services};
 
+/// Beyond so many services and backends, building all names anew costs less than following.
+const FOLLOWED_MAX: usize = 1_000;
+
 /// A service or a backend.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Source {
@@ -57,11 +60,12 @@ impl Sources {
     /// returns its names; `None` if everything has to be built anew.
     pub fn follow(&mut self, names: &Names, before: &NodeView, after: &NodeView) -> Option<Names> {
         let change = Change::between(before, after);
-        if change.networks {
+        let concerned = self.concerned(&change);
+        if change.networks || concerned.len() > FOLLOWED_MAX {
             return None;
         }
         let mut touched = Keys::new();
-        for source in self.concerned(&change) {
+        for source in concerned {
             let old = self.forget(before, &source);
             let new = self.note(after, &source);
             add(&mut touched, old);

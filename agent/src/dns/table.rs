@@ -17,8 +17,8 @@ use crate::plugin::journal::Journal;
 pub struct Table {
     zone: ArcSwap<Zone>,
     view: Mutex<Arc<NodeView>>,
-    /// Of the names in use; `None` until [`Self::prepare`] after they were built anew.
-    sources: Mutex<Option<Sources>>,
+    /// With the view they are of; `None` until [`Self::prepare`] after the names were built anew.
+    sources: Mutex<Option<(Arc<NodeView>, Sources)>>,
     /// True once a node's view has been told, be it the stored one.
     fed: watch::Sender<bool>,
 }
@@ -38,21 +38,26 @@ impl Table {
         self.zone.store(Arc::new(Zone::with_names(names, view, &journal())));
     }
 
-    /// Makes the next change cheap; after the names are in use, since it takes as long as building them.
+    /// Makes the next change cheap. Takes longer than building the names: until it has ended, changes
+    /// have them built anew.
     pub fn prepare(&self) {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(mut sources) = self.sources.try_lock() else { return };
         if sources.is_none() {
             let view = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner));
-            *sources = Some(Sources::of(&view));
+            let found = Sources::of(&view);
+            *sources = Some((view, found));
         }
     }
 
     /// Returns the names of `after` from those in use, if it is known who speaks of them.
-    fn follow(&self, before: &NodeView, after: &NodeView) -> Option<Names> {
-        let mut known = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sources = known.take()?;
+    fn follow(&self, before: &NodeView, after: &Arc<NodeView>) -> Option<Names> {
+        let mut known = self.sources.try_lock().ok()?;
+        let (view, mut sources) = known.take()?;
+        if names_differ(&view, before) {
+            return None;
+        }
         let names = sources.follow(self.zone.load().names(), before, after)?;
-        *known = Some(sources);
+        *known = Some((Arc::clone(after), sources));
         Some(names)
     }
 
