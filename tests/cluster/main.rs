@@ -1,9 +1,10 @@
 //! What users are promised, tried on a real cluster: the stock docker CLI, real Docker Engines, the
 //! real data path. Needs root; makes its own lab and removes it.
 //!
-//! One lab serves all cases, in the order of the list: a case leaves no service behind. A word on the
-//! command line selects the cases whose name contains it. With `KEEP=1` the lab stays up; with
-//! `LAB_SUFFIX=x` its name ends in `-x`, so that two runs do not disturb each other.
+//! Two labs share the cases (`run.rs`): most of a case's time is waiting for containers. A case finds
+//! a formed swarm or forms it, and leaves no service behind. A word on the command line selects the
+//! cases whose name contains it. With `KEEP=1` the labs stay up; with `LAB_SUFFIX=x` their names end in
+//! `-x`, so that two runs do not disturb each other.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test that runs commands")]
 
 mod attach;
@@ -28,6 +29,7 @@ mod nodes;
 mod observe;
 mod overlay;
 mod restart;
+mod run;
 mod schedule;
 mod service;
 mod stacks;
@@ -36,19 +38,22 @@ mod updates;
 mod vip;
 mod vip_client;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use swarmnet_tests::harness::lab::{self, Lab};
 
 type Case = (&'static str, fn(&Lab));
 
-const CASES: &[Case] = &[
+/// In this order, in a lab that has no swarm yet.
+const FORMING: &[Case] = &[
     ("a_node_outside_a_swarm_says_so", form::a_node_outside_a_swarm_says_so),
     ("networks_come_from_the_clusters_pools", networks::come_from_the_clusters_pools),
     ("init_and_join_print_dockers_texts", form::init_and_join_print_dockers_texts),
     ("nodes_are_listed_as_docker_lists_them", form::nodes_are_listed_as_docker_lists_them),
+];
+
+/// In any order, in any lab.
+const CASES: &[Case] = &[
     ("wrong_tokens_are_refused", form::wrong_tokens_are_refused),
     ("a_worker_refuses_manager_commands", form::a_worker_refuses_manager_commands),
     ("a_service_is_created_listed_and_removed", service::is_created_listed_and_removed),
@@ -149,6 +154,11 @@ const CASES: &[Case] = &[
         survive::an_upgrade_with_other_layouts_cuts_nothing,
     ),
     ("a_restarted_manager_keeps_its_state", survive::a_restarted_manager_keeps_its_state),
+];
+
+/// In this order, with the machine for themselves: the first judges times, the others take the lab
+/// apart.
+const LAST: &[Case] = &[
     ("no_answer_is_wrong_under_churn", churn::every_answer_is_right),
     ("leaving_removes_everything", form::leaving_removes_everything),
     ("the_mesh_works_on_clsact", fallback::the_mesh_works_on_clsact),
@@ -164,41 +174,23 @@ fn main() -> ExitCode {
         Some((first, rest)) if first == "probe" => return churn::probe(rest),
         _ => {}
     }
+    let selected = [FORMING, CASES, LAST].map(chosen);
+    if std::env::args().any(|a| a == "--list") {
+        selected.iter().flatten().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let count = selected.iter().map(Vec::len).sum::<usize>();
+    println!("\nrunning {count} tests");
+    let failed = run::all(&selected);
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {result}. {} passed; {failed} failed; 0 ignored\n", count - failed);
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Returns the cases that the words of the command line choose.
+fn chosen(cases: &'static [Case]) -> Vec<&'static Case> {
     let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let wanted =
         |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
-    let selected: Vec<&Case> = CASES.iter().filter(|(name, _)| wanted(name)).collect();
-    if std::env::args().any(|a| a == "--list") {
-        selected.iter().for_each(|(name, _)| println!("{name}: test"));
-        return ExitCode::SUCCESS;
-    }
-    println!("\nrunning {} tests", selected.len());
-    let failed = run(&selected);
-    let result = if failed.is_empty() { "ok" } else { "FAILED" };
-    let passed = selected.len() - failed.len();
-    println!("\ntest result: {result}. {passed} passed; {} failed; 0 ignored\n", failed.len());
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn run(selected: &[&Case]) -> Vec<&'static str> {
-    let mut failed = Vec::new();
-    if selected.is_empty() {
-        return failed;
-    }
-    let lab = Lab::start("cluster", &[]);
-    for (name, case) in selected {
-        let started = Instant::now();
-        let outcome = catch_unwind(AssertUnwindSafe(|| case(&lab)));
-        let seconds = started.elapsed().as_secs_f32();
-        if outcome.is_ok() {
-            println!("test {name} ... ok ({seconds:.1} s)");
-        } else {
-            println!("test {name} ... FAILED ({seconds:.1} s)");
-            lab.show_logs();
-            failed.push(*name);
-        }
-        lab.remove_all_services();
-    }
-    lab.stop();
-    failed
+    cases.iter().filter(|(name, _)| wanted(name)).collect()
 }

@@ -173,11 +173,21 @@ impl Lab {
         ran.stdout.lines().filter(|line| *line == "Ready").count()
     }
 
-    /// Removes whatever a case left, also a failed one.
+    /// Removes whatever a case left, also a failed one. Its containers are killed: how they are asked
+    /// to stop is for cases to try, and many here ignore it.
     pub fn remove_all_services(&self) {
         self.sh("master", "docker service rm $(docker service ls -q)");
         let none = || self.sh("master", "docker service ls -q").stdout.trim().is_empty();
-        let gone = || HOSTS.iter().all(|host| self.task_containers(host).is_empty());
+        let gone = || {
+            HOSTS.iter().all(|host| {
+                let left = self.task_containers(host);
+                let names: Vec<&str> = left.iter().map(String::as_str).collect();
+                names.is_empty() || {
+                    self.lab(&[&["engine", host, "--", "kill"], &names[..]].concat());
+                    false
+                }
+            })
+        };
         if !until(|| none() && gone()) {
             println!("services or containers of the last case are still there");
         }

@@ -148,8 +148,13 @@ impl Records {
         let mut services = around.iter().map(service);
         around.is_empty()
             || if call.host == "none" {
-                // Refused is right when nobody serves, or when the service is another one now.
-                services.any(|s| s.serving.is_empty() || !s.answers_at(call.address))
+                // Refused is right when nobody serves, or when the service is another one now, and
+                // by a task that has only just begun: a container that runs may not listen yet.
+                let before = around.first().map(service).unwrap_or_default().serving;
+                services.any(|s| {
+                    let begun = s.serving.values().any(|id| !before.values().any(|it| it == id));
+                    begun || s.serving.is_empty() || !s.answers_at(call.address)
+                })
             } else {
                 let is_it = |id: &String| id.starts_with(&call.host);
                 services.any(|s| s.running.iter().any(is_it))
