@@ -1,8 +1,6 @@
 //! Plain containers on attachable networks: `docker run --network NET` on any node.
 
-use crate::lab::{Lab, assert_contains, wait_for};
-
-const SLEEP: &str = "busybox sleep 100000";
+use crate::lab::{Lab, SLEEPER, assert_contains, wait_for};
 
 fn docker(lab: &Lab, host: &str, line: &str) -> String {
     let words: Vec<&str> = std::iter::once("docker").chain(line.split(' ')).collect();
@@ -49,11 +47,13 @@ pub(crate) fn plain_containers_meet_across_nodes(lab: &Lab) {
     let server = "--name server --network plain --constraint node.hostname==master whoami";
     lab.create(server);
     assert!(!has_network(lab, "node01", "plain"), "a worker without a container does not list it");
-    docker(lab, "node01", &format!("run -d --name p1 --network plain {SLEEP}"));
+    docker(lab, "node01", &format!("run -d --name p1 --network plain {SLEEPER}"));
     docker(
         lab,
         "node02",
-        &format!("run -d --name p2 --network-alias cache --network plain --ip 10.76.0.200 {SLEEP}"),
+        &format!(
+            "run -d --name p2 --network-alias cache --network plain --ip 10.76.0.200 {SLEEPER}"
+        ),
     );
     let id = lab.docker("network inspect plain --format {{.Id}}");
     let shown = docker(lab, "node01", "inspect p1 --format {{.HostConfig.NetworkMode}}");
@@ -80,7 +80,7 @@ pub(crate) fn plain_containers_meet_across_nodes(lab: &Lab) {
 
 /// Names of containers here and elsewhere, aliases, and services.
 fn names(lab: &Lab) {
-    docker(lab, "node01", &format!("run -d --name p3 --network plain {SLEEP}"));
+    docker(lab, "node01", &format!("run -d --name p3 --network plain {SLEEPER}"));
     for name in ["p2", "cache", "p3", "server", "tasks.server"] {
         wait_for("the name is known", || {
             let exec = ["docker", "exec", "p1", "ping", "-c", "1", "-W", "2", name];
@@ -106,7 +106,7 @@ pub(crate) fn plain_containers_are_refused_in_dockers_words(lab: &Lab) {
         let unknown = lab.refused(host, "run --rm --network nowhere busybox true");
         assert_contains(&unknown, "network nowhere not found");
     }
-    docker(lab, "node01", &format!("run -d --name p1 --network open --ip 10.77.0.9 {SLEEP}"));
+    docker(lab, "node01", &format!("run -d --name p1 --network open --ip 10.77.0.9 {SLEEPER}"));
     let taken = lab.refused("node02", "run --rm --network open --ip 10.77.0.9 busybox true");
     assert_contains(&taken, "Address already in use");
     let outside = lab.refused("node02", "run --rm --network open --ip 10.78.0.9 busybox true");
@@ -114,7 +114,7 @@ pub(crate) fn plain_containers_are_refused_in_dockers_words(lab: &Lab) {
     let ports = lab.refused("node01", "run --rm --network open -p 8080:80 busybox true");
     assert_contains(&ports, "not supported");
     docker(lab, "node01", "rm -f p1");
-    docker(lab, "node02", &format!("run -d --name p2 --network open --ip 10.77.0.9 {SLEEP}"));
+    docker(lab, "node02", &format!("run -d --name p2 --network open --ip 10.77.0.9 {SLEEPER}"));
     clean_up(lab, &[("node02", "p2")], "open");
     lab.docker("network rm closed");
 }
@@ -122,11 +122,11 @@ pub(crate) fn plain_containers_are_refused_in_dockers_words(lab: &Lab) {
 pub(crate) fn plain_containers_keep_their_address(lab: &Lab) {
     lab.form();
     lab.docker("network create --driver overlay --attachable kept");
-    docker(lab, "node01", &format!("run -d --name p1 --network kept {SLEEP}"));
-    docker(lab, "node02", &format!("run -d --name p2 --network kept {SLEEP}"));
+    docker(lab, "node01", &format!("run -d --name p1 --network kept {SLEEPER}"));
+    docker(lab, "node02", &format!("run -d --name p2 --network kept {SLEEPER}"));
     let first = address(lab, "node01", "p1", "kept");
     docker(lab, "node01", "stop -t 0 p1");
-    docker(lab, "node02", &format!("run -d --name p3 --network kept {SLEEP}"));
+    docker(lab, "node02", &format!("run -d --name p3 --network kept {SLEEPER}"));
     assert_ne!(address(lab, "node02", "p3", "kept"), first, "a stopped container keeps it");
     docker(lab, "node01", "start p1");
     assert_eq!(address(lab, "node01", "p1", "kept"), first);
@@ -149,9 +149,9 @@ pub(crate) fn plain_containers_connect_and_disconnect(lab: &Lab) {
     for (name, more) in [("front", " --subnet 10.79.0.0/24"), ("back", " --internal")] {
         lab.docker(&format!("network create --driver overlay --attachable{more} {name}"));
     }
-    docker(lab, "node01", &format!("run -d --name p1 --network front {SLEEP}"));
-    docker(lab, "node02", &format!("run -d --name p2 --network back {SLEEP}"));
-    docker(lab, "node01", &format!("run -d --name local {SLEEP}"));
+    docker(lab, "node01", &format!("run -d --name p1 --network front {SLEEPER}"));
+    docker(lab, "node02", &format!("run -d --name p2 --network back {SLEEPER}"));
+    docker(lab, "node01", &format!("run -d --name local {SLEEPER}"));
     docker(lab, "node01", "network connect back p1");
     docker(lab, "node01", "network connect --alias db --ip 10.79.0.99 front local");
     assert_eq!(address(lab, "node01", "local", "front"), "10.79.0.99");

@@ -10,9 +10,9 @@ use crate::lab::{DEADLINE, HOSTS, Lab, assert_contains, wait_for};
 /// The pause: the engine reads the two outputs apart, and the last line is to be the last.
 const SAY: &str = "echo one; echo two; echo oops >&2; sleep 1; echo three; sleep 100000";
 
-/// Creates a service of busybox that runs a shell line.
+/// Creates a service of busybox that runs a shell line, and ends at once when it is to stop.
 fn create(lab: &Lab, options: &[&str], script: &str) {
-    let create = ["docker", "service", "create", "--quiet"];
+    let create = ["docker", "service", "create", "--quiet", "--stop-signal", "KILL"];
     lab.ok("master", &[&create[..], options, &["busybox", "sh", "-c", script]].concat());
 }
 

@@ -17,6 +17,7 @@ mod events;
 mod fallback;
 mod form;
 mod frames;
+mod global;
 mod guard;
 mod jobs;
 mod logs;
@@ -33,6 +34,7 @@ mod run;
 mod schedule;
 mod service;
 mod stacks;
+mod states;
 mod survive;
 mod updates;
 mod vip;
@@ -144,6 +146,11 @@ const CASES: &[Case] = &[
     ("a_container_removed_by_hand_is_replaced", restart::a_container_removed_by_hand_is_replaced),
     ("restart_policies_are_kept", restart::restart_policies_are_kept),
     ("task_history_is_limited", restart::history_is_limited),
+    ("states_of_tasks_on_their_way_are_shown", states::of_tasks_on_their_way_are_shown),
+    ("states_of_ended_tasks_are_shown", states::of_ended_tasks_are_shown),
+    ("states_of_a_removed_nodes_tasks_are_shown", states::of_a_removed_nodes_tasks_are_shown),
+    ("global_services_follow_what_becomes_of_nodes", global::follows_what_becomes_of_the_nodes),
+    ("global_services_are_on_a_new_node_at_once", global::is_on_a_new_node_at_once),
     ("bad_service_requests_get_dockers_answers", bad_input::service_requests),
     ("an_unknown_image_is_rejected_and_retried", bad_input::an_unknown_image),
     ("a_daemon_that_cannot_work_says_why", bad_input::a_daemon_that_cannot_work),

@@ -2,10 +2,8 @@
 
 use swarmnet_tests::harness::place::Place;
 
-use crate::lab::{Lab, assert_contains, wait_for};
+use crate::lab::{Lab, SLEEPER, assert_contains, wait_for};
 use crate::names_client::{OUTSIDE, OUTSIDE_ADDR, Upstream, ask, ask_for};
-
-const SLEEPER: &str = "busybox sleep 100000";
 
 fn on(host: &str) -> String {
     format!("--constraint node.hostname=={host}")

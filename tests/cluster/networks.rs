@@ -1,8 +1,6 @@
 //! Overlay networks as users make, see and remove them.
 
-use crate::lab::{HOSTS, Lab, Ran, assert_contains, wait_for};
-
-const SLEEPER: &str = "busybox sleep 100000";
+use crate::lab::{HOSTS, Lab, Ran, SLEEPER, assert_contains, wait_for};
 
 fn docker(lab: &Lab, host: &str, line: &str) -> Ran {
     let words: Vec<&str> = std::iter::once("docker").chain(line.split(' ')).collect();

@@ -113,7 +113,6 @@ pub(crate) fn are_removed(lab: &Lab) {
     wait_for("tasks elsewhere", || lab.docker("service ls --format {{.Replicas}}").trim() == "3/3");
     assert_contains(&lab.refused("master", "node inspect node02"), "node02");
     lab.ok("node02", &["docker", "swarm", "leave", "--force"]);
-    let token = lab.docker("swarm join-token --quiet worker");
-    lab.ok("node02", &["docker", "swarm", "join", "--token", token.trim(), "10.20.20.100:2377"]);
+    lab.join("node02");
     wait_for("three ready nodes", || lab.ready_nodes() == HOSTS.len());
 }

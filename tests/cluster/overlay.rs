@@ -1,6 +1,6 @@
 //! Tasks on an overlay network, on different nodes.
 
-use crate::lab::{Lab, assert_contains, wait_for};
+use crate::lab::{Lab, SLEEPER, assert_contains, wait_for};
 
 /// Runs a shell line in the container of a service's task on a node.
 pub(crate) fn inside(lab: &Lab, node: &str, service: &str, line: &str) -> String {
@@ -12,9 +12,8 @@ pub(crate) fn inside(lab: &Lab, node: &str, service: &str, line: &str) -> String
 fn pair(lab: &Lab) {
     lab.docker("network create --driver overlay back");
     lab.create("--name server --network back --constraint node.hostname==node01 whoami");
-    let sleeper = "busybox sleep 100000";
     lab.create(&format!(
-        "--name caller --network back --constraint node.hostname==node02 {sleeper}"
+        "--name caller --network back --constraint node.hostname==node02 {SLEEPER}"
     ));
 }
 

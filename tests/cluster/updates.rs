@@ -1,6 +1,6 @@
 //! Updates: health checks gate them, failures and deadlines end them, no request is lost.
 
-use crate::lab::{HOSTS, Lab, assert_contains, wait_for};
+use crate::lab::{HOSTS, Lab, SLEEPER, assert_contains, wait_for};
 use crate::names_client::ask;
 use crate::vip_client::{Client, Line, containers};
 
@@ -51,7 +51,7 @@ pub(crate) fn wait_until_a_task_is_healthy(lab: &Lab) {
     lab.form();
     lab.docker("network create -d overlay gates");
     let place = "--network gates --constraint node.hostname==node01";
-    lab.create(&format!("--name looker {place} alpine sleep 1000"));
+    lab.create(&format!("--name looker {place} {SLEEPER}"));
     let options = format!("{place} --health-start-period 10m --publish 8095:80 --detach whoami");
     create_checked(lab, "gated", "test -e /healthy", &options);
     let container = || containers(lab, "node01", "gated").pop();

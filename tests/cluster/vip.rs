@@ -4,11 +4,9 @@
 use std::collections::BTreeSet;
 
 use crate::guard::counts;
-use crate::lab::{HOSTS, Lab, assert_contains, binaries, wait_for};
+use crate::lab::{HOSTS, Lab, SLEEPER, assert_contains, binaries, wait_for};
 use crate::overlay::{address_of, inside};
 use crate::vip_client::{Client, Line, call, container, containers};
-
-const SLEEPER: &str = "busybox sleep 100000";
 
 fn network(lab: &Lab, name: &str) {
     lab.docker(&format!("network create --driver overlay {name}"));

@@ -11,6 +11,10 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 
 pub const HOSTS: [&str; 3] = ["master", "node01", "node02"];
 
+/// The end of a `docker service create` or `docker run` line: does nothing, and ends at once when it is
+/// to stop. The first process of a container that handles no TERM would be waited for 10 s.
+pub const SLEEPER: &str = "--stop-signal KILL busybox sleep 100000";
+
 /// Address of the client host.
 pub const CLIENT: &str = "10.20.20.50";
 
@@ -160,12 +164,14 @@ impl Lab {
             return;
         }
         self.docker("swarm init --advertise-addr 10.20.20.100");
-        let token = self.docker("swarm join-token --quiet worker");
-        for host in &HOSTS[1..] {
-            let join = ["docker", "swarm", "join", "--token", token.trim(), "10.20.20.100:2377"];
-            self.ok(host, &join);
-        }
+        HOSTS[1..].iter().for_each(|host| self.join(host));
         wait_for("three ready nodes", || self.ready_nodes() == 3);
+    }
+
+    /// Joins a host to the manager's swarm, as a worker.
+    pub fn join(&self, host: &str) {
+        let token = self.docker("swarm join-token --quiet worker");
+        self.ok(host, &["docker", "swarm", "join", "--token", token.trim(), "10.20.20.100:2377"]);
     }
 
     pub fn ready_nodes(&self) -> usize {

@@ -80,3 +80,19 @@ fn attachment(of: &Attachment, tables: &Tables) -> Value {
     };
     json!({"Network": network, "Addresses": [of.address.to_string()]})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use swarmnet_model::{TaskState, Timestamp};
+
+    #[test]
+    fn every_state_is_shown_by_dockers_word_in_dockers_order() {
+        let shown = TaskState::ALL.map(|state| status(&TaskStatus::new(Timestamp(0), state, "")));
+        let words: Vec<&str> = shown.iter().filter_map(|status| status["State"].as_str()).collect();
+        let expected = "new pending assigned accepted preparing ready starting running complete \
+                        shutdown failed rejected remove orphaned";
+        assert_eq!(words, expected.split(' ').collect::<Vec<_>>());
+        assert!(TaskState::ALL.is_sorted(), "a task only moves on");
+    }
+}

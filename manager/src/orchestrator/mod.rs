@@ -163,9 +163,6 @@ fn goal(service: &Service) -> DesiredState {
 #[path = "convergence.rs"]
 mod convergence;
 #[cfg(test)]
-#[path = "drain_scenarios.rs"]
-mod drain_scenarios;
-#[cfg(test)]
 #[path = "scenarios.rs"]
 mod scenarios;
 #[cfg(test)]

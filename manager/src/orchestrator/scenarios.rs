@@ -20,6 +20,16 @@ fn what_ends_is_restarted_as_the_policy_says() {
 }
 
 #[test]
+fn updates_replace_what_is_out_of_date() {
+    check(expect_file!["scenarios/update.txt"]);
+}
+
+#[test]
+fn drains_leave_no_gap_where_new_tasks_start_first() {
+    check(expect_file!["scenarios/drain.txt"]);
+}
+
+#[test]
 fn jobs_complete_once_in_every_place() {
     check(expect_file!["scenarios/jobs.txt"]);
 }

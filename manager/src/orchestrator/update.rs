@@ -28,7 +28,12 @@ pub(super) fn may_replace(service: &Service, successor: &Task, tables: &Tables) 
 
 /// True if no node can take the task.
 pub(super) fn is_refused(task: &Task) -> bool {
-    task.status.state <= TaskState::Pending && task.status.err.is_some()
+    refusal(task).is_some()
+}
+
+/// Returns why no node can take the task.
+fn refusal(task: &Task) -> Option<&str> {
+    task.status.err.as_deref().filter(|_| task.status.state <= TaskState::Pending)
 }
 
 /// True if new tasks run before old ones stop: asked for, and possible.
@@ -100,6 +105,7 @@ impl<'a> Pass<'a> {
         {
             return;
         }
+        self.tell(service, &progress);
         self.give_up_old(&progress);
         self.take_next(service, &progress);
         if !slots.iter().any(|(tended, _)| *tended) {
@@ -111,6 +117,24 @@ impl<'a> Pass<'a> {
         match update_rules::stops_first(&service.spec, &config(service), self.tables) {
             Some(why) => format!("update in progress ({why})"),
             None => "update in progress".to_owned(),
+        }
+    }
+
+    /// Says in the update's status what a task waits for that is to run beside its predecessor; nobody
+    /// stops that one for it.
+    fn tell(&mut self, service: &Service, progress: &Progress<'_, 'a>) {
+        let updating = |status: &&UpdateStatus| status.state == UpdateState::Updating;
+        let Some(status) = service.update_status.as_ref().filter(updating) else { return };
+        let waits = progress.attempts.iter().filter(|(_, old)| !old.is_empty());
+        let refused = waits.filter_map(|(task, _)| refusal(task)).next();
+        let message = match refused.filter(|_| starts_first(service, self.tables)) {
+            Some(refusal) => {
+                format!("update in progress (waits for room beside the old task: {refusal})")
+            }
+            None => self.in_progress(service),
+        };
+        if status.message != message {
+            self.push_status(service, UpdateStatus { message, ..status.clone() });
         }
     }
 
@@ -331,7 +355,8 @@ impl Progress<'_, '_> {
     fn reason(&self, task: &Task) -> String {
         match self.deadline {
             Some(deadline) if self.is_late(task) => {
-                format!("because task {} did not run within {deadline:?}", task.id)
+                let refusal = refusal(task).map(|why| format!(": {why}")).unwrap_or_default();
+                format!("because task {} did not run within {deadline:?}{refusal}", task.id)
             }
             Some(_) | None => format!("due to failure or early termination of task {}", task.id),
         }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use swarmnet_model::container::Mount;
 use swarmnet_model::restart::{RestartCondition, RestartPolicy};
 use swarmnet_model::task::NetworkAttachmentSpec;
+use swarmnet_model::update_rules::DEADLINE_LABEL;
 use swarmnet_model::{
     Attachment, Availability, Cluster, ClusterId, ClusterSpec, ContainerSpec, DesiredState,
     EndpointMode, EndpointSpec, FailureAction, IpamConfig, JobStatus, JoinTokens, Network,
@@ -399,6 +400,9 @@ fn policy_word(spec: &mut ServiceSpec, key: &str, value: &str) -> bool {
     let update = spec.update.get_or_insert_with(UpdateConfig::default);
     let seconds = || Duration::from_secs(value.parse().unwrap());
     match (key, value) {
+        ("deadline", _) => {
+            spec.labels.insert(DEADLINE_LABEL.to_owned(), value.to_owned());
+        }
         ("restart", "none") => restart.condition = RestartCondition::None,
         ("restart", "on-failure") => restart.condition = RestartCondition::OnFailure,
         ("restart", "any") => restart.condition = RestartCondition::Any,

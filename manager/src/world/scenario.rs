@@ -5,6 +5,7 @@
 //!   + node n1                           a line of the world, given
 //!   > report t1 failed                  something happens
 //!   > plan                              a planner is asked; its plan is applied, and leaves nothing
+//!   > plan once                         the same, and more may follow from it
 //!   wish t1 shutdown                    what it answered
 //! ```
 //!
@@ -51,6 +52,8 @@ impl World {
         let words: Vec<_> = command.split_whitespace().collect();
         match words.as_slice() {
             ["plan"] => return self.settle(orchestrator::plan),
+            ["plan", "once"] => return self.step(orchestrator::plan),
+            ["explain", task, why @ ..] => self.explain(task, &why.join(" ")),
             ["reap"] => return self.settle(reaper::plan),
             ["allocate"] => return self.settle(allocator::plan),
             ["schedule"] => return self.settle(scheduler::plan),
@@ -91,6 +94,12 @@ impl World {
             Change::AllocateTask { id: id.clone(), attachments: Vec::new() },
             Change::AssignTask { id, node_id, message: String::new(), generic: Vec::new() },
         ]);
+    }
+
+    /// Says why a task cannot be placed, as the scheduler does.
+    fn explain(&mut self, id: &str, why: &str) {
+        let (id, err) = (long(id), Some(why.to_owned()));
+        self.write(vec![Change::ExplainTask { id, message: String::new(), err }]);
     }
 
     fn keep_history(&mut self, limit: i64) {
