@@ -163,8 +163,14 @@ fn goal(service: &Service) -> DesiredState {
 #[path = "convergence.rs"]
 mod convergence;
 #[cfg(test)]
+#[path = "laws.rs"]
+mod laws;
+#[cfg(test)]
 #[path = "scenarios.rs"]
 mod scenarios;
+#[cfg(test)]
+#[path = "simulation.rs"]
+mod simulation;
 #[cfg(test)]
 #[path = "update_scenarios.rs"]
 mod update_scenarios;
