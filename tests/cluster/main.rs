@@ -33,6 +33,7 @@ mod restart;
 mod run;
 mod schedule;
 mod service;
+mod specs;
 mod stacks;
 mod states;
 mod survive;
@@ -67,6 +68,7 @@ const CASES: &[Case] = &[
     ("schedule_preferences_spread_tasks", schedule::preferences_spread_tasks),
     ("an_image_is_pulled_from_a_registry", service::an_image_is_pulled_from_a_registry),
     ("a_rollback_restores_the_previous_spec", service::a_rollback_restores_the_previous_spec),
+    ("seven_specs_reach_their_containers", specs::seven_reach_their_containers),
     ("both_docker_clis_work", service::both_docker_clis_work),
     ("the_client_address_survives_the_mesh", mesh::the_client_address_survives),
     ("udp_is_answered_through_the_mesh", mesh::udp_is_answered),

@@ -105,6 +105,7 @@ pub(crate) fn engine(lab: &Lab, host: &Host) -> Result<Command> {
         // The second one is free for tests that bring a registry of their own.
         "insecure-registries": [registry, format!("{REGISTRY}:{}", REGISTRY_PORT + 1)],
         "registry-mirrors": [format!("http://{registry}")],
+        "node-generic-resources": ["gpu=lab-0", "gpu=lab-1"],
     });
     fs::write("/etc/docker/daemon.json", serde_json::to_vec_pretty(&config)?)
         .context("writing the engine's configuration")?;
