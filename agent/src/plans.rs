@@ -159,7 +159,9 @@ impl Plans {
             Extent::Keys(_) => overlays.eps.keys().any(|key| !before.eps.contains(key)),
         };
         let now_s = swarmnet_ebpf::conntrack::now_s();
-        let plan = overlay::plan::plan(&addresses, &overlays, now_s);
+        let mut plan = overlay::plan::plan(&addresses, &overlays, now_s);
+        // The last reading of the host may be older than what was made there since.
+        plan.retain(|action| task.host || !matches!(action, overlay::plan::Action::Device(_)));
         actions.extend(plan.into_iter().map(Action::Overlay));
         let plan = balancer::plan::plan(&services, &balancer);
         actions.extend(plan.into_iter().map(Action::Balancer));
