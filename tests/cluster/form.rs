@@ -62,6 +62,18 @@ pub(crate) fn nodes_are_listed_as_docker_lists_them(lab: &Lab) {
     assert!(!networks.contains("swarmnet"), "the plugin's networks are hidden: {networks}");
 }
 
+/// Whoever reads a log at night must not have to know which warnings mean nothing.
+pub(crate) fn a_new_swarm_warns_of_nothing(lab: &Lab) {
+    lab.form();
+    for host in HOSTS {
+        let log = lab.lab_ok(&["logs", host, "daemon"]);
+        assert_contains(&log, "session began");
+        let warns = |line: &&str| [" WARN ", " ERROR "].iter().any(|level| line.contains(level));
+        let warnings: Vec<&str> = log.lines().filter(warns).collect();
+        assert!(warnings.is_empty(), "{host}: {warnings:#?}");
+    }
+}
+
 pub(crate) fn wrong_tokens_are_refused(lab: &Lab) {
     lab.form();
     let token = lab.docker("swarm join-token --quiet worker");

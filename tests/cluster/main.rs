@@ -53,6 +53,7 @@ const FORMING: &[Case] = &[
     ("networks_come_from_the_clusters_pools", networks::come_from_the_clusters_pools),
     ("init_and_join_print_dockers_texts", form::init_and_join_print_dockers_texts),
     ("nodes_are_listed_as_docker_lists_them", form::nodes_are_listed_as_docker_lists_them),
+    ("a_new_swarm_warns_of_nothing", form::a_new_swarm_warns_of_nothing),
 ];
 
 /// In any order, in any lab.
@@ -78,6 +79,7 @@ const CASES: &[Case] = &[
     ("internal_networks_have_no_way_out", egress::internal_networks_have_no_way_out),
     ("tasks_reach_the_outside_by_their_node", egress::tasks_reach_the_outside_by_their_node),
     ("flushed_firewalls_disturb_nothing", mesh::flushed_firewalls_disturb_nothing),
+    ("an_unpublished_port_ends_its_connections", mesh::an_unpublished_port_ends_its_connections),
     ("scaling_down_loses_no_request", mesh::scaling_down_loses_no_request),
     ("tasks_talk_over_an_overlay", overlay::tasks_talk_over_an_overlay),
     ("tasks_reach_a_vip", overlay::tasks_reach_a_vip),

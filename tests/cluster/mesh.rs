@@ -87,3 +87,27 @@ pub(crate) fn scaling_down_loses_no_request(lab: &Lab) {
     let output = client.wait_with_output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0", "failed requests");
 }
+
+/// As in Docker: who takes a port away wants nobody to go on using it. Nobody is left waiting either.
+pub(crate) fn an_unpublished_port_ends_its_connections(lab: &Lab) {
+    lab.form();
+    whoami_on(lab, "node02");
+    let download = |entry: &str| {
+        let url = format!("http://{entry}:8080/?size=100000000");
+        lab.spawn("client", &["curl", "-sS", "--limit-rate", "100k", "-o", "/dev/null", &url])
+    };
+    let under_way: Vec<_> = ["node02", "node01"].map(download).into();
+    let open = || lab.sh("client", "ss -Htn state established dport = :8080 | wc -l").stdout;
+    wait_for("two connections", || open().trim() == "2");
+    lab.docker("service update --quiet --detach --publish-rm 80 who");
+    for child in under_way {
+        let output = child.wait_with_output().unwrap();
+        assert_contains(&String::from_utf8_lossy(&output.stderr), "Connection reset by peer");
+    }
+    for entry in HOSTS {
+        let url = format!("http://{entry}:8080/");
+        // Curl's word for a refused connection.
+        let refused = || lab.on("client", &["curl", "--silent", &url]).code == Some(7);
+        wait_for("the port is closed", refused);
+    }
+}
