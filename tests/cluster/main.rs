@@ -29,6 +29,7 @@ mod networks;
 mod nodes;
 mod observe;
 mod overlay;
+mod registry;
 mod restart;
 mod run;
 mod schedule;
@@ -68,6 +69,7 @@ const CASES: &[Case] = &[
     ("schedule_what_is_used_up_is_told", schedule::what_is_used_up_is_told),
     ("schedule_preferences_spread_tasks", schedule::preferences_spread_tasks),
     ("an_image_is_pulled_from_a_registry", service::an_image_is_pulled_from_a_registry),
+    ("images_of_a_registry_with_a_password", registry::with_a_password),
     ("a_rollback_restores_the_previous_spec", service::a_rollback_restores_the_previous_spec),
     ("seven_specs_reach_their_containers", specs::seven_reach_their_containers),
     ("both_docker_clis_work", service::both_docker_clis_work),

@@ -144,7 +144,13 @@ async fn keys_of_a_newer_api_survive_at_every_level_and_are_named() {
         let wanted = format!("{path} is stored but has no effect");
         assert!(warnings.contains(&wanted.as_str()), "{path}: {warnings:?}");
     }
-    assert_eq!(bed.client.get("/v1.44/services/full").await.json()["Spec"], full);
+    let shown = bed.client.get("/v1.44/services/full").await.json();
+    assert_eq!(shown["Spec"], full);
+    let path = format!("/v1.44/services/full/update?version={}", shown["Version"]["Index"]);
+    let updated = bed.client.post(&path, &shown["Spec"]).await;
+    assert_eq!(updated.status.as_u16(), 200, "{}", updated.text());
+    let again = bed.client.get("/v1.44/services/full").await.json();
+    assert_eq!((&again["Spec"], &again["PreviousSpec"]), (&full, &full));
     bed.stop().await;
 }
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use expect_test::{Expect, expect};
 use swarmnet_model::{
     Attachment, ContainerSpec, DesiredState, EndpointSpec, NetworkSpec, NodeId, NodeSpec,
-    NodeStatus, PortSpec, Protocol, Role, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec,
-    Subnet, TaskId, TaskSpec, TaskStatus, Version, Vip, Vni,
+    NodeStatus, PortSpec, Protocol, Role, SecretText, ServiceEndpoint, ServiceId, ServiceMode,
+    ServiceSpec, Subnet, TaskId, TaskSpec, TaskStatus, Version, Vip, Vni,
 };
 
 use super::*;
@@ -137,6 +137,13 @@ impl World {
         self.0.tasks.insert(task.id.clone(), Arc::new(task));
     }
 
+    /// Gives a service, if it is there, other credentials and nothing else.
+    fn credentials(&mut self, id: &str, text: &str) {
+        if let Some(service) = self.0.services.get_mut(&ServiceId::from_text(id)) {
+            Arc::make_mut(service).registry.current = Some(SecretText::new(text));
+        }
+    }
+
     fn wish(&mut self, id: &str, desired: DesiredState) {
         let task = self.0.tasks.get_mut(&TaskId::from_text(id)).unwrap();
         Arc::make_mut(task).desired_state = desired;
@@ -233,6 +240,7 @@ fn change(world: &mut World, (what, a, b): (u8, u8, u8)) {
         7 => {
             world.0.services.remove(&ServiceId::from_text(service));
         }
+        9 => world.credentials(&service, ["", "e30="][usize::from(a % 2)]),
         _ => {
             world.0.networks.remove(&NetworkId::from_text(networks[usize::from(a % 2)]));
         }
@@ -243,7 +251,7 @@ proptest::proptest! {
     /// The law that lets a newer snapshot cost what differs in it.
     #[test]
     fn views_that_follow_are_views_made_anew(
-        steps in proptest::collection::vec((0..9_u8, 0..6_u8, 0..6_u8), 1..60),
+        steps in proptest::collection::vec((0..10_u8, 0..6_u8, 0..6_u8), 1..60),
     ) {
         let (mut world, mut views) = (World::new(), Views::default());
         for (number, step) in steps.into_iter().enumerate() {
@@ -354,6 +362,26 @@ fn a_global_task_is_unknown_to_its_node_until_it_is_assigned() {
             peer n2 10.20.20.2
         "#]],
     );
+}
+
+#[test]
+fn other_credentials_alone_reach_the_nodes_of_the_tasks() {
+    let mut world = World::new();
+    world.service("web", None, None);
+    world.task("t1", "web", "n1", TaskState::Assigned);
+    let mut views = world.views();
+    let (node, other) = (NodeId::from_text("n1"), NodeId::from_text("n2"));
+    let shown = |views: &Views| match &views.of(&node).own[&ItemKey::Task(TaskId::from_text("t1"))]
+    {
+        Item::Task(assigned) => assigned.registry_auth.clone(),
+        item => panic!("not a task: {item:?}"),
+    };
+    let elsewhere = views.of(&other);
+    assert_eq!(shown(&views), None);
+    world.credentials("web", "e30=");
+    views.follow(&Arc::new(world.0.clone()));
+    assert_eq!(shown(&views), Some(SecretText::new("e30=")));
+    assert!(views.of(&other).is_same(&elsewhere), "nobody else hears of it");
 }
 
 #[test]
