@@ -15,7 +15,7 @@ use swarmnet_agent::netlink::neighbor::Neighbor;
 use swarmnet_agent::netlink::nft_rules::TableSpec;
 use swarmnet_agent::netlink::route::{Accepted, HostRoute, OnlinkRoute, Routes, Way};
 use swarmnet_agent::netlink::sock_diag::{SockDiag, can_destroy};
-use swarmnet_agent::netlink::{Netlink, iptables, netns, nft, sysctl};
+use swarmnet_agent::netlink::{Netlink, iptables, netns, nft, sysctl, xfrm};
 
 fn end(name: &str, last: u8) -> VethEnd {
     VethEnd { name: name.to_owned(), mac: [2, 0, 0, 0, 0, last] }
@@ -288,5 +288,19 @@ fn connected_udp_sockets_of_a_namespace_are_listed_and_ended() {
         assert!(can_destroy().unwrap());
         run("ip", &["netns", "del", "sandbox"]);
         assert!(netns::inside(path, || Ok(())).is_err());
+    });
+}
+
+#[test]
+#[ignore = "needs root; run by make test"]
+fn policies_for_incoming_packets_are_counted() {
+    on_a_new_host(|_host| async {
+        assert_eq!(xfrm::inbound_policies().unwrap(), 0);
+        for (direction, expected) in [("out", 0), ("in", 1)] {
+            let policy = ["xfrm", "policy", "add", "dir", direction, "src", "192.0.2.1"];
+            let rest = ["dst", "192.0.2.2", "tmpl", "proto", "esp", "mode", "transport"];
+            run("ip", &[&policy[..], &rest].concat());
+            assert_eq!(xfrm::inbound_policies().unwrap(), expected);
+        }
     });
 }

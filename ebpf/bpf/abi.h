@@ -187,8 +187,8 @@ struct conf {
 	__u32 trace;       /* 1 of `trace` drops goes to `events`; 0 = off */
 	__u32 flow_budget; /* new flows per second and CPU; 0 = no limit */
 	__u8 host_mac[6];  /* of swn-host */
-	__u16 pad;
-	__u32 pad2;
+	__be16 vxlan_port; /* frames to it leave their outer packet on the uplink; 0 = on the VXLAN device */
+	__u32 pad;
 };
 
 struct iface {

@@ -3,7 +3,8 @@
 #ifndef SWN_FROM_UPLINK_H
 #define SWN_FROM_UPLINK_H
 
-#include "mesh.h"
+#include "decap.h"
+#include "from_net.h"
 
 static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
 {
@@ -34,12 +35,15 @@ static __noinline int uplink_ip(struct __sk_buff *skb, const struct ether *eth)
 SEC("classifier")
 int sn_from_uplink(struct __sk_buff *skb)
 {
+	__u32 vni = 0, from = 0;
 	struct ether eth;
 
 	start(skb);
 	if (skb->pkt_type != PKT_HOST || load_ether(skb, &eth) || is_vlan(skb, &eth) ||
 	    eth.proto != bpf_htons(ETH_P_IP))
 		return PASS_ON;
+	if (decap(skb, &vni, &from))
+		return net_ip(skb, vni, from);
 	return uplink_ip(skb, &eth);
 }
 

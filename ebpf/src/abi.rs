@@ -36,10 +36,10 @@ abi_structs! {
         flow_budget: u32,
         /// Address of `swn-host`.
         host_mac: [u8; 6],
+        /// UDP port whose frames leave their outer packet on the uplink; 0 leaves it to `swn-vx`.
+        vxlan_port: Be16,
         /// Zero.
-        pad: u16,
-        /// Zero.
-        pad2: u32,
+        pad: u32,
     }
     /// One of our devices; key of map `ifaces` is the interface index.
     Iface = "iface" {

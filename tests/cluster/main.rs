@@ -84,6 +84,7 @@ const CASES: &[Case] = &[
     ("an_unpublished_port_ends_its_connections", mesh::an_unpublished_port_ends_its_connections),
     ("scaling_down_loses_no_request", mesh::scaling_down_loses_no_request),
     ("tasks_talk_over_an_overlay", overlay::tasks_talk_over_an_overlay),
+    ("ipsec_policies_are_asked_about_overlay_frames", overlay::ipsec_policies_are_asked),
     ("tasks_reach_a_vip", overlay::tasks_reach_a_vip),
     ("a_vip_is_reached_from_every_node_and_by_itself", vip::is_reached_from_everywhere),
     ("a_vip_without_backends_refuses_at_once", vip::without_backends_refuses_at_once),

@@ -37,12 +37,40 @@ pub(crate) fn tasks_talk_over_an_overlay(lab: &Lab) {
     let shown = lab.docker("network inspect back --format {{.Driver}}:{{.Scope}}");
     assert_eq!(shown.trim(), "overlay:swarm");
     assert_contains(&lab.refused("master", "network rm back"), "is in use by service");
+    remove(lab);
+}
+
+fn remove(lab: &Lab) {
     for service in ["server", "caller"] {
         lab.docker(&format!("service rm {service}"));
     }
     wait_for("the network can be removed", || {
         lab.on("master", &["docker", "network", "rm", "back"]).ok()
     });
+}
+
+/// Whether a page of the other node comes in by the VXLAN device, not from the uplink at once.
+fn comes_by_device(lab: &Lab, server: &str) -> bool {
+    let packets = || lab.ok("node02", &["cat", "/sys/class/net/swn-vx/statistics/rx_packets"]);
+    let before = packets();
+    let line = format!("timeout 5 wget -q -O - http://{server}/");
+    assert_contains(&inside(lab, "node02", "caller", &line), "Hostname");
+    packets() != before
+}
+
+pub(crate) fn ipsec_policies_are_asked(lab: &Lab) {
+    lab.form();
+    pair(lab);
+    let server = address_of(lab, "server");
+    wait_for("frames from the uplink", || !comes_by_device(lab, &server));
+    // About others; but only the host's stack knows that.
+    let policy =
+        "ip xfrm policy add dir in src 192.0.2.1 dst 192.0.2.2 tmpl proto esp mode transport";
+    assert!(lab.sh("node02", policy).ok());
+    wait_for("frames by the device", || comes_by_device(lab, &server));
+    assert!(lab.sh("node02", "ip xfrm policy flush").ok());
+    wait_for("frames from the uplink again", || !comes_by_device(lab, &server));
+    remove(lab);
 }
 
 pub(crate) fn tasks_reach_a_vip(lab: &Lab) {

@@ -50,8 +50,15 @@ fn conf(inputs: &Inputs) -> Option<ConfValue> {
         gw_mask: Be32::mask(inputs.pool.prefix()),
         features: abi::FEATURE_NONE,
         host_mac: host.mac,
+        vxlan_port: decap_port(inputs),
         ..ConfValue::default()
     })
+}
+
+/// The port whose frames leave their outer packets on the uplink. None does where IPsec policies say
+/// what may come in: only the host's stack asks them.
+fn decap_port(inputs: &Inputs) -> Be16 {
+    Be16::new(if inputs.snapshot.protected { 0 } else { inputs.data_path_port() })
 }
 
 fn add_ports(inputs: &Inputs, state: &mut State) {

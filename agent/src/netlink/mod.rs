@@ -20,6 +20,7 @@ pub mod route;
 pub mod snapshot;
 pub mod sock_diag;
 pub mod sysctl;
+pub mod xfrm;
 
 use std::future::Future;
 use std::io;
@@ -45,6 +46,8 @@ pub enum NetlinkError {
     },
     #[error("{what}: no answer within {} s", CALL_TIMEOUT.as_secs())]
     Timeout { what: String },
+    #[error("counting IPsec policies")]
+    Policies(#[source] io::Error),
     #[error("device {name} does not exist")]
     LinkMissing { name: String },
 }
@@ -120,6 +123,7 @@ impl NetlinkError {
             }
             Self::Refused { .. }
             | Self::Socket(_)
+            | Self::Policies(_)
             | Self::Timeout { .. }
             | Self::LinkMissing { .. } => None,
         }

@@ -7,7 +7,7 @@ use super::addr::Address;
 use super::link::{Link, LinkKind};
 use super::neighbor::Neighbor;
 use super::route::{Accepted, HostRoute, OnlinkRoute, Routes};
-use super::{Netlink, NetlinkError};
+use super::{Netlink, NetlinkError, xfrm};
 
 /// Devices, addresses, host routes and permanent neighbours of the host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,13 +19,15 @@ pub struct Snapshot {
     pub onlink: Vec<OnlinkRoute>,
     pub accepted: Vec<Accepted>,
     pub neighbors: Vec<Neighbor>,
+    /// IPsec policies of the administrator say what may come in.
+    pub protected: bool,
 }
 
 impl Snapshot {
     /// Reads everything anew.
     ///
     /// # Errors
-    /// A dump was refused.
+    /// A dump, or the number of IPsec policies, was refused.
     pub async fn read(netlink: &Netlink) -> Result<Self, NetlinkError> {
         let Routes { host: routes, onlink, accepted } = netlink.routes().await?;
         Ok(Self {
@@ -35,6 +37,7 @@ impl Snapshot {
             onlink,
             accepted,
             neighbors: netlink.permanent_neighbors().await?,
+            protected: xfrm::inbound_policies().map_err(NetlinkError::Policies)? > 0,
         })
     }
 

@@ -418,6 +418,7 @@ pub(crate) fn fill_node(host: &Host, index: usize, addr: Ipv4Addr) {
         gw_pool: Be32::new(Ipv4Addr::new(172, 31, 0, 0)),
         gw_mask: Be32::mask(16),
         host_mac: HOST_MAC,
+        vxlan_port: Be16::new(4789),
         ..ConfValue::default()
     };
     maps.set::<Conf>(&0, &conf).unwrap();

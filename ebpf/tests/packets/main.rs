@@ -6,6 +6,7 @@
 
 mod budget;
 mod checksums;
+mod decap;
 mod fragments;
 mod frame;
 mod guards;
@@ -13,6 +14,7 @@ mod malformed;
 mod mesh;
 mod model;
 mod mtu;
+mod outer;
 mod overlay;
 mod probe;
 mod resolver;

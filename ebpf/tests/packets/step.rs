@@ -1,7 +1,7 @@
 //! Runs steps written as text: `where: frame => result`.
 //!
 //! Where: `t b t2` (tasks), `tg bg` (their gateways), `up` (uplink), `host` (swn-hostp),
-//! `net NODE VNI` (the tunnel). Result: `pass`, `drop REASON`, `peer t: …`, `node 1 vni 4096: …`,
+//! `net NODE VNI` (the tunnel), `vxlan NODE VNI` (the same on the uplink, inside its outer packet). Result: `pass`, `drop REASON`, `peer t: …`, `node 1 vni 4096: …`,
 //! `out up: …`, `neigh up: …`, `host: …`; `[REASON]` follows the place if the original counts under
 //! a reason (a refusal). `gso=N` at the end of a frame makes it a train of N byte segments.
 //!
@@ -16,8 +16,8 @@ use swarmnet_ebpf::map::*;
 use swarmnet_ebpf::program::Hook;
 use swarmnet_ebpf::testing::{Arrival, Runner};
 
-use crate::frame;
 use crate::world::*;
+use crate::{frame, outer};
 
 impl World {
     /// Runs steps in order and compares each result.
@@ -46,8 +46,13 @@ impl World {
             Some((packet, size)) => (packet, size.parse().unwrap()),
             None => (packet, 0),
         };
-        let arrival = Arrival { frame: frame::frame(packet, src, dst), input, gso_size };
-        self.run(&self.plane.runner(hook, checksum_complete).unwrap(), arrival)
+        let inner = frame::frame(packet, src, dst);
+        let frame = match place.strip_prefix("vxlan ") {
+            Some(_) => outer::wrap(&inner, input.remote.addr().octets(), input.vni),
+            None => inner.clone(),
+        };
+        let arrival = Arrival { frame, input, gso_size };
+        self.run_inner(&self.plane.runner(hook, checksum_complete).unwrap(), arrival, &inner)
     }
 
     pub(crate) fn place(&self, place: &str) -> (Hook, TestIn, [u8; 6], [u8; 6]) {
@@ -70,20 +75,28 @@ impl World {
             ["unknown"] => (Hook::Task, on(99), task([10, 0, 1, 3]), [2; 6]),
             ["unknown-gw"] => (Hook::Gateway, on(99), task([10, 0, 1, 3]), [2; 6]),
             ["net-nokey"] => (Hook::Tunnel, on(VX), VMAC, [2; 6]),
-            ["net", node, vni] => {
+            [way @ ("net" | "vxlan"), node, vni] => {
                 let remote = match node {
                     "1" => ip("10.20.20.110"),
                     "2" => ip("10.20.20.120"),
                     other => ip(other),
                 };
                 let vni = vni.parse().unwrap();
-                (Hook::Tunnel, TestIn { ifindex: VX, has_key: 1, vni, remote }, VMAC, [2; 6])
+                let (hook, ifindex, has_key) =
+                    if way == "net" { (Hook::Tunnel, VX, 1) } else { (Hook::Uplink, UP, 0) };
+                (hook, TestIn { ifindex, has_key, vni, remote }, VMAC, [2; 6])
             }
             _ => panic!("unknown place {place}"),
         }
     }
 
     pub(crate) fn run(&self, runner: &Runner<'_>, arrival: Arrival) -> String {
+        let inner = arrival.frame.clone();
+        self.run_inner(runner, arrival, &inner)
+    }
+
+    /// Runs a frame that carries `inner`, or is it.
+    fn run_inner(&self, runner: &Runner<'_>, arrival: Arrival, inner: &[u8]) -> String {
         let outcome = runner.run(&arrival).expect("the run, and the sum of the whole packet");
         let frame = arrival.frame;
         let reason = reasons(outcome.out.reasons).join("+");
@@ -94,8 +107,8 @@ impl World {
             2 => format!("drop {reason}"),
             7 => {
                 let ours = outcome.out.reasons & !(1 << COUNT_OUTER_FRAG) != 0;
-                if !ours && frame[12..14] == [8, 0] {
-                    let (before, after) = (frame::fixed_part(&frame), outcome.frame.as_slice());
+                if !ours && inner[12..14] == [8, 0] {
+                    let (before, after) = (frame::fixed_part(inner), outcome.frame.as_slice());
                     assert_eq!(before, frame::fixed_part(after), "only the flow is rewritten");
                 }
                 self.redirect(&outcome.out, &outcome.frame, &reason)

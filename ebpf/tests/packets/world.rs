@@ -22,6 +22,7 @@ pub(crate) const HOST: u32 = 6;
 pub(crate) const HOSTP: u32 = 7;
 pub(crate) const OVERLAY: u32 = 4096;
 pub(crate) const OTHER: u32 = 4097;
+pub(crate) const VXLAN_PORT: u16 = 4789;
 pub(crate) const VIP_SVC: u32 = 1;
 pub(crate) const MESH_SVC: u32 = 2;
 pub(crate) const UP_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
@@ -99,6 +100,7 @@ impl World {
             gw_pool: ip("172.31.0.0"),
             gw_mask: Be32::mask(16),
             host_mac: HOST_MAC,
+            vxlan_port: Be16::new(VXLAN_PORT),
             ..ConfValue::default()
         };
         m.set::<Conf>(&0, &conf).unwrap();

@@ -23,9 +23,9 @@ use swarmnet_ebpf::map::*;
 use swarmnet_ebpf::program::Hook;
 use swarmnet_ebpf::testing::{Arrival, Outcome, Runner};
 
-use crate::frame;
 use crate::step::{has_checksum_complete, reasons};
 use crate::world::*;
+use crate::{frame, outer};
 use generate::{At, Random};
 use node::{Backend, Frame, Model};
 use packet::{ETHER, Packet};
@@ -177,6 +177,8 @@ fn chance(outcome: &Outcome) -> Chance {
 struct Tally {
     frames: usize,
     refused_by_kernel: usize,
+    /// Frames from the tunnel that left their outer packet on the uplink.
+    by_uplink: usize,
     /// Epochs that ended with a choice that no frame shows.
     cut_short: usize,
     fates: BTreeMap<String, usize>,
@@ -199,6 +201,8 @@ impl Tally {
     }
 }
 
+type Run = std::io::Result<Outcome>;
+
 /// Which programs run over frames that come with a sum of the whole packet, and which without.
 struct Runners<'a>(Vec<(Hook, Runner<'a>, Runner<'a>)>);
 
@@ -215,6 +219,18 @@ impl<'a> Runners<'a> {
     }
 }
 
+/// Runs a frame from the tunnel as it arrives on the uplink; `None` if it stays in its outer packet
+/// there, for the VXLAN device.
+fn by_uplink(runners: &Runners<'_>, arrival: &Arrival, complete: bool) -> Option<Run> {
+    let TestIn { remote, vni, .. } = arrival.input;
+    let frame = outer::wrap(&arrival.frame, remote.addr().octets(), vni);
+    let on_uplink =
+        Arrival { frame, input: TestIn { ifindex: UP, ..TestIn::default() }, ..*arrival };
+    let run = runners.of(Hook::Uplink, complete).run(&on_uplink);
+    let stays = |outcome: &Outcome| outcome.verdict == u32::MAX && outcome.frame == on_uplink.frame;
+    if run.as_ref().is_ok_and(stays) { None } else { Some(run) }
+}
+
 /// Runs one epoch; the error tells everything about the frame that differs.
 fn epoch(world: &World, runners: &Runners<'_>, seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut random = Random(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
@@ -226,7 +242,11 @@ fn epoch(world: &World, runners: &Runners<'_>, seed: u64, tally: &mut Tally) -> 
         }
         let (at, arrival) = generate::next(&mut random, &model.flows);
         let complete = random.percent(25) && keeps_sum(&model, &at, &arrival);
-        let outcome = match runners.of(at.hook, complete).run(&arrival) {
+        let wrapped = at.hook == Hook::Tunnel && random.percent(50);
+        let run = if wrapped { by_uplink(runners, &arrival, complete) } else { None };
+        tally.by_uplink += usize::from(run.is_some());
+        let run = run.unwrap_or_else(|| runners.of(at.hook, complete).run(&arrival));
+        let outcome = match run {
             Ok(outcome) => outcome,
             Err(error) if error.raw_os_error() == Some(22) => {
                 tally.refused_by_kernel += 1;
@@ -321,6 +341,7 @@ fn the_programs_and_the_model_agree_on_every_random_frame() {
     }
     assert!(tally.cut_short * EPOCH * 20 < tally.frames, "{} epochs", tally.cut_short);
     assert!(tally.refused_by_kernel * 100 < tally.frames, "{}", tally.refused_by_kernel);
+    assert!(tally.by_uplink * 20 > tally.frames, "{} by the uplink", tally.by_uplink);
     let kinds: BTreeSet<_> = tally.fates.keys().collect();
     assert!(frames < 100_000 || kinds.len() > 80, "{} kinds of fates", kinds.len());
 }
