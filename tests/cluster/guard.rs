@@ -129,6 +129,8 @@ pub(crate) fn foreign_tunnel_packets_are_counted(lab: &Lab) {
         vxlan(network, &ethernet(mac_of(dst), EVIL, IPV4, &udp(src, dst, (1, PORT))))
     };
     let listener = scene.listen();
+    // The guard is no rule of a firewall: it stands without any.
+    lab.ok("node01", &["nft", "flush", "ruleset"]);
     for network in [MESH_FORWARD, MESH_RETURN, PROBE, vni] {
         let datagram = inside(network, rogue, goal);
         counts(lab, "node01", "VTEP_PEER", || send(lab, "client", "node01", &datagram));

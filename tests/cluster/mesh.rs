@@ -65,8 +65,10 @@ pub(crate) fn flushed_firewalls_disturb_nothing(lab: &Lab) {
         assert_contains(&lab.curl(entry, &url), "Hostname");
     }
     for host in HOSTS {
-        wait_for("the masquerading table is back", || {
-            lab.sh(host, "nft list tables").stdout.contains("swarmnet")
+        wait_for("masquerading and both walls are back", || {
+            let table = lab.sh(host, "nft list table ip swarmnet").stdout;
+            let walls = ["oifname \"swg*\" ct state", "iifname \"swg*\" meta oifkind \"bridge\""];
+            table.contains(" masquerade") && walls.iter().all(|wall| table.contains(wall))
         });
     }
 }

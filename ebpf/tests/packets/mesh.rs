@@ -188,6 +188,32 @@ fn a_task_reaches_a_published_port_of_its_own_node() {
 }
 
 #[test]
+fn a_port_that_is_taken_away_under_a_flow_is_the_stacks_again() {
+    let world = World::new();
+    world.mesh_to(&[52]);
+    world.check(
+        "
+        up: tcp 10.20.20.50:4000 > 10.20.20.100:30000 S => node 1 vni 1: tcp 10.20.20.50:4000 > 172.31.0.8:80 S ttl=63
+        net 1 2: tcp 172.31.0.8:80 > 10.20.20.50:4000 SA => out up: tcp 10.20.20.100:30000 > 10.20.20.50:4000 SA ttl=63
+        ",
+    );
+    for proto in [6, 17] {
+        let key = PortKey { port: Be16::new(30000), proto, ..PortKey::default() };
+        assert!(world.maps.delete::<Ports>(&key).unwrap());
+    }
+    world.check(
+        "
+        up: tcp 10.20.20.50:4000 > 10.20.20.100:30000 A => pass
+        up: tcp 10.20.20.50:4001 > 10.20.20.100:30000 S => pass
+        ",
+    );
+    let here = MeshKey { gw_addr: ip("172.31.0.3"), port: Be16::new(80), proto: 17, pad: 0 };
+    world.check("net 1 1: udp 10.20.20.60:4000 > 172.31.0.3:80 => peer tg: udp 10.20.20.60:4000 > 172.31.0.3:80");
+    assert!(world.maps.delete::<MeshLocal>(&here).unwrap());
+    world.check("net 1 1: udp 10.20.20.60:4000 > 172.31.0.3:80 => drop MESH_NOT_PUBLISHED");
+}
+
+#[test]
 fn a_port_without_backends_refuses_at_once() {
     let world = World::new();
     world.check(
