@@ -9,6 +9,7 @@
 
 mod attach;
 mod bad_input;
+mod bad_specs;
 mod churn;
 mod connectivity;
 mod egress;
@@ -159,6 +160,8 @@ const CASES: &[Case] = &[
     ("global_services_follow_what_becomes_of_nodes", global::follows_what_becomes_of_the_nodes),
     ("global_services_are_on_a_new_node_at_once", global::is_on_a_new_node_at_once),
     ("bad_service_requests_get_dockers_answers", bad_input::service_requests),
+    ("bad_fields_of_a_spec_are_named", bad_specs::every_field_is_named),
+    ("bad_versions_and_bodies_change_nothing", bad_specs::versions_and_bodies),
     ("an_unknown_image_is_rejected_and_retried", bad_input::an_unknown_image),
     ("a_daemon_that_cannot_work_says_why", bad_input::a_daemon_that_cannot_work),
     ("debug_commands_name_what_they_show", observe::debug_commands),

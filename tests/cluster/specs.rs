@@ -216,8 +216,8 @@ pub(crate) fn seven_reach_their_containers(lab: &Lab) {
         let words = ["docker", "service", "create", "--detach", "--quiet", &host, &name];
         lab.ok("master", &[&words, *options].concat());
     }
-    let posted = post(lab, "/v1.44/services/create", &raw());
-    assert_contains(&posted, "\"ID\"");
+    let (status, answer) = lab.post("/v1.44/services/create", &raw().to_string());
+    assert_eq!(status, 201, "{answer}");
     for (at, (_, shown)) in SPECS.iter().enumerate() {
         is_shown(lab, HOSTS[at % HOSTS.len()], &format!("s{at}"), &shown());
     }
@@ -280,13 +280,4 @@ fn missing(wanted: &Value, seen: &Value, place: &str) -> Option<String> {
 
 fn engine(lab: &Lab, host: &str, args: &[&str]) -> String {
     lab.lab_ok(&[&["engine", host, "--"], args].concat())
-}
-
-/// Sends a body to the manager's API socket; returns the answer and its status.
-fn post(lab: &Lab, path: &str, body: &Value) -> String {
-    let line = format!(
-        "curl -s --unix-socket ${{DOCKER_HOST#unix://}} -w ' %{{http_code}}' -X POST \
-         -H 'Content-Type: application/json' -d '{body}' http://d{path}"
-    );
-    lab.sh("master", &line).stdout
 }

@@ -158,6 +158,18 @@ impl Lab {
         self.on(from, &["curl", "--silent", "--fail", "--max-time", "5", url]).stdout
     }
 
+    /// Posts a body to the manager's API socket, as no CLI would; returns the status and the answer.
+    pub fn post(&self, path: &str, body: &str) -> (u16, String) {
+        assert!(!body.contains('\''), "the shell would end the body there: {body}");
+        let line = format!(
+            "curl -s --unix-socket ${{DOCKER_HOST#unix://}} -w ' %{{http_code}}' -X POST \
+             -H 'Content-Type: application/json' -d '{body}' 'http://d{path}'"
+        );
+        let answer = self.sh("master", &line).stdout;
+        let (text, status) = answer.rsplit_once(' ').expect("curl writes the status last");
+        (status.parse().unwrap(), text.trim().to_owned())
+    }
+
     /// Forms the swarm once; later calls find it formed.
     pub fn form(&self) {
         if self.on("master", &["docker", "node", "ls"]).ok() {

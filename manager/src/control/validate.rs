@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use swarmnet_model::container::Healthcheck;
+use swarmnet_model::container::{Healthcheck, Ulimit};
 use swarmnet_model::limits::{NETWORKS_PER_TASK_MAX, PORTS_PER_SERVICE_MAX};
 use swarmnet_model::name::check_dns_name;
 use swarmnet_model::resources::Resources;
@@ -99,7 +99,25 @@ fn check_container(container: &ContainerSpec) -> Result<(), CallError> {
     if container.env.iter().any(|entry| entry.is_empty() || entry.starts_with('=')) {
         return Err(invalid("invalid environment variable in Env: a name is missing".to_owned()));
     }
+    check_limits(container)?;
     container.healthcheck.as_ref().map_or(Ok(()), check_health)
+}
+
+/// The engine would refuse too, but only task after task.
+fn check_limits(container: &ContainerSpec) -> Result<(), CallError> {
+    let invalid = |message: String| Err(CallError::invalid(format!("ContainerSpec: {message}")));
+    for Ulimit { name, soft, hard } in &container.ulimits {
+        // A hard limit of -1 is none.
+        if name.is_empty() || (*hard != -1 && (*soft == -1 || soft > hard)) {
+            return invalid(format!("invalid Ulimits: {name:?} with soft {soft} and hard {hard}"));
+        }
+    }
+    match container.oom_score_adj.filter(|score| !(-1000..=1000).contains(score)) {
+        Some(score) => {
+            invalid(format!("invalid OomScoreAdj {score}: valid range is -1000 to 1000"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn check_health(health: &Healthcheck) -> Result<(), CallError> {
@@ -393,6 +411,20 @@ mod tests {
         ] {
             assert!(text.starts_with(&format!("{INVALID}{wanted}")), "{text}");
         }
+        let ulimit = |name: &str, soft, hard| {
+            let name = name.to_owned();
+            container(&|c| c.ulimits = vec![Ulimit { name: name.clone(), soft, hard }])
+        };
+        assert_eq!(
+            [ulimit("nofile", 1, 1), ulimit("nofile", -1, -1), ulimit("nice", 5, -1)],
+            [""; 3]
+        );
+        let text = ulimit("nofile", 2, 1);
+        assert!(text.ends_with("invalid Ulimits: \"nofile\" with soft 2 and hard 1"), "{text}");
+        assert!(ulimit("nofile", -1, 1).contains("Ulimits"));
+        assert!(ulimit("", 1, 1).contains("Ulimits"));
+        assert_eq!(container(&|c| c.oom_score_adj = Some(-1000)), "");
+        assert!(container(&|c| c.oom_score_adj = Some(1001)).contains("OomScoreAdj 1001"));
         assert_eq!(container(&|c| c.dns.nameservers.push("fd00::1".to_owned())), "");
         assert_eq!(container(&|c| c.hostname = Some("{{.Task.Slot}}".to_owned())), "");
     }
