@@ -371,10 +371,12 @@ fn other_credentials_alone_reach_the_nodes_of_the_tasks() {
     world.task("t1", "web", "n1", TaskState::Assigned);
     let mut views = world.views();
     let (node, other) = (NodeId::from_text("n1"), NodeId::from_text("n2"));
-    let shown = |views: &Views| match &views.of(&node).own[&ItemKey::Task(TaskId::from_text("t1"))]
-    {
-        Item::Task(assigned) => assigned.registry_auth.clone(),
-        item => panic!("not a task: {item:?}"),
+    let key = ItemKey::Task(TaskId::from_text("t1"));
+    let shown = |views: &Views| {
+        let Some(Item::Task(assigned)) = views.of(&node).own.get(&key).cloned() else {
+            panic!("the node has the task");
+        };
+        assigned.registry_auth
     };
     let elsewhere = views.of(&other);
     assert_eq!(shown(&views), None);
