@@ -243,6 +243,47 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_ignored_below_the_version_that_brought_them() {
+        let spec = json!({"Mode": {"GlobalJob": {}}, "TaskTemplate": {
+            "ContainerSpec": {
+                "Ulimits": [], "OomScoreAdj": 5, "Healthcheck": {"StartInterval": 1, "Retries": 1},
+                "Mounts": [{"Target": "/a"}, {"TmpfsOptions": {"Options": [["x"]], "Mode": 1}}],
+                "Privileges": {"NoNewPrivileges": true},
+            },
+            "Placement": {"MaxReplicas": 1},
+            "Resources": {"Limits": {"Pids": 1}, "SwapBytes": 1, "MemorySwappiness": 1},
+        }});
+        for (minor, place) in [
+            (40, "/TaskTemplate/Placement/MaxReplicas"),
+            (41, "/TaskTemplate/ContainerSpec/Ulimits"),
+            (41, "/Mode/GlobalJob"),
+            (41, "/TaskTemplate/Resources/Limits/Pids"),
+            (44, "/TaskTemplate/ContainerSpec/Healthcheck/StartInterval"),
+            (44, "/TaskTemplate/ContainerSpec/Privileges/NoNewPrivileges"),
+            (46, "/TaskTemplate/ContainerSpec/OomScoreAdj"),
+            (46, "/TaskTemplate/ContainerSpec/Mounts/1/TmpfsOptions/Options"),
+            (52, "/TaskTemplate/Resources/SwapBytes"),
+            (52, "/TaskTemplate/Resources/MemorySwappiness"),
+        ] {
+            let gated = |minor| {
+                let mut document = spec.clone();
+                gate(&mut document, ApiVersion::new(1, minor));
+                document
+            };
+            assert!(gated(minor).pointer(place).is_some(), "{place} in 1.{minor}");
+            assert_eq!(gated(minor - 1).pointer(place), None, "{place} before 1.{minor}");
+        }
+        let mut oldest = spec.clone();
+        gate(&mut oldest, ApiVersion::new(1, 24));
+        let kept = &oldest["TaskTemplate"]["ContainerSpec"];
+        assert_eq!(kept["Healthcheck"], json!({"Retries": 1}));
+        assert_eq!(kept["Mounts"], json!([{"Target": "/a"}, {"TmpfsOptions": {"Mode": 1}}]));
+        let mut newest = spec.clone();
+        gate(&mut newest, ApiVersion::new(1, 52));
+        assert_eq!(newest, spec);
+    }
+
+    #[test]
     fn defaults_are_inserted_only_where_nothing_is_said() {
         let mut document = json!({
             "TaskTemplate": {"RestartPolicy": {"Condition": "none"}},
