@@ -27,8 +27,8 @@ use crate::sockets::Sockets;
 
 /// Longest wait for everything to end; roles have their own, shorter ones.
 pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(20);
-/// How often the engine is looked at for the log.
-const ENGINE_LOOK: Duration = Duration::from_secs(5);
+/// How often the engine is looked at for the log; it starts two programs for each answer.
+const ENGINE_LOOK: Duration = Duration::from_secs(20);
 
 /// Runs until SIGTERM or SIGINT.
 ///

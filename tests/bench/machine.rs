@@ -40,7 +40,11 @@ pub(crate) fn cpus() -> usize {
 /// Waits until nobody else is busy, before the first row.
 pub(crate) fn wait_until_quiet() -> Option<&'static str> {
     let wait = std::env::var("WAIT").ok().and_then(|text| text.parse().ok());
-    let deadline = Instant::now() + Duration::from_secs(wait.unwrap_or(QUIET_WAIT_S));
+    let limit = wait.unwrap_or(QUIET_WAIT_S);
+    let deadline = Instant::now() + Duration::from_secs(limit);
+    if load() >= QUIET_LOAD && limit > 0 {
+        println!("waits up to {limit} s until the load is below {QUIET_LOAD} (WAIT=0 does not)");
+    }
     while load() >= QUIET_LOAD {
         if Instant::now() >= deadline {
             return Some("the machine is NOT quiet: do not trust the figures");

@@ -4,7 +4,7 @@
 //! their ratio. Only ratios mean something: absolute figures move by a third from hour to hour on a
 //! shared machine. Nothing is asserted on time; a row fails only if something does not answer.
 //!
-//! `start` service start · `mesh` requests through the mesh · `restart` a daemon that is killed ·
+//! `start` service start · `idle` what daemons cost that do nothing · `mesh` requests through the mesh · `restart` a daemon that is killed ·
 //! `overlay` task to task · `vip` a service's address · `program` ten thousand services · `dns` names
 //! of services · `fanout` one change on many nodes · `scale` a hundred thousand tasks on simulated
 //! nodes: a word on the command line selects rows. `WAIT=0` does not wait for a quiet machine,
@@ -14,7 +14,9 @@
 mod dns;
 mod fanout;
 mod figures;
+mod idle;
 mod machine;
+mod many;
 mod mesh;
 mod names;
 mod namespace;
@@ -49,6 +51,7 @@ enum Measure {
 
 const ROWS: &[(&str, Measure)] = &[
     ("start", Measure::Lab(start::measure)),
+    ("idle", Measure::Lab(idle::measure)),
     ("mesh", Measure::Lab(mesh::measure)),
     ("restart", Measure::Lab(restart::measure)),
     ("overlay", Measure::Lab(overlay::measure)),

@@ -12,7 +12,7 @@ use crate::report::Row;
 const ROUNDS: usize = 11;
 
 pub(crate) fn measure(lab: &Lab) -> Vec<Row> {
-    let docker = DockerSwarm::start();
+    let docker = DockerSwarm::overlay();
     let mut paths = [tasks(lab), static_overlay(lab), docker.path(), underlay(lab)];
     let mut rows = vec![];
     for load in [Load::Requests, Load::Connections, Load::Bulk] {

@@ -47,27 +47,39 @@ pub(crate) fn static_overlay(lab: &Lab) -> Path<'_> {
     Path::new("bridge+vxlan", client, server, STATIC[1].1.to_owned())
 }
 
-/// Two engines in a Docker swarm of their own, a container on each. The address of a container is
-/// asked directly: that is what `dnsrr` gives.
+/// A Docker swarm on engines of its own; its first host is the manager.
 pub(crate) struct DockerSwarm {
-    lab: Lab,
+    pub(crate) lab: Lab,
 }
 
 impl DockerSwarm {
-    pub(crate) fn start() -> Self {
-        let lab = Lab::start("bench-docker", &["--no-daemon", "--hosts", "node01,node02"]);
-        let engine = |host: &str, line: &str| {
-            let words: Vec<&str> =
-                ["engine", host, "--"].into_iter().chain(line.split(' ')).collect();
-            lab.lab_ok(&words)
-        };
-        engine("node01", "swarm init --advertise-addr 10.20.20.110");
-        let token = engine("node01", "swarm join-token --quiet worker");
-        engine("node02", &format!("swarm join --token {} 10.20.20.110:2377", token.trim()));
-        engine("node01", "network create --driver overlay --attachable bench");
-        engine("node01", "run --detach --name left --network bench whoami");
-        engine("node02", "run --detach --name right --network bench whoami");
-        Self { lab }
+    pub(crate) fn form(hosts: &[&str]) -> Self {
+        let lab = Lab::start("bench-docker", &["--no-daemon", "--hosts", &hosts.join(",")]);
+        let swarm = Self { lab };
+        let (manager, workers) = hosts.split_first().expect("a swarm has a manager");
+        let entry = address(manager);
+        swarm.engine(manager, &format!("swarm init --advertise-addr {entry}"));
+        let token = swarm.engine(manager, "swarm join-token --quiet worker");
+        for host in workers {
+            swarm.engine(host, &format!("swarm join --token {} {entry}:2377", token.trim()));
+        }
+        swarm
+    }
+
+    /// Two hosts with a container each on one overlay network. The address of a container is asked
+    /// directly: that is what `dnsrr` gives.
+    pub(crate) fn overlay() -> Self {
+        let swarm = Self::form(&["node01", "node02"]);
+        swarm.engine("node01", "network create --driver overlay --attachable bench");
+        swarm.engine("node01", "run --detach --name left --network bench whoami");
+        swarm.engine("node02", "run --detach --name right --network bench whoami");
+        swarm
+    }
+
+    /// Runs a docker command on a host's engine.
+    pub(crate) fn engine(&self, host: &str, line: &str) -> String {
+        let words: Vec<&str> = ["engine", host, "--"].into_iter().chain(line.split(' ')).collect();
+        self.lab.lab_ok(&words)
     }
 
     pub(crate) fn path(&self) -> Path<'_> {

@@ -25,7 +25,13 @@ pub(crate) fn run(words: &[String]) -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     answer(|| match words[..] {
         ["answers", wanted, ref entries @ ..] => answers(wanted.parse().unwrap(), entries),
-        ["running", service, wanted] => running(service, wanted.parse().unwrap()),
+        ["running", service, wanted] => {
+            let socket = std::env::var("DOCKER_HOST").unwrap();
+            running(socket.trim_start_matches("unix://"), service, wanted.parse().unwrap())
+        }
+        ["running-at", socket, service, wanted] => {
+            running(socket, service, wanted.parse().unwrap())
+        }
         ["gaps", entry, millis] => gaps(entry, Duration::from_millis(millis.parse().unwrap())),
         ["serve", port] => sockets::serve(port.parse().unwrap()),
         ["load", kind, target, millis] => {
@@ -71,14 +77,12 @@ fn names(wanted: usize, entry: &str) -> Result<(), String> {
     Err(format!("{entry}: {} of {wanted} host names answered", seen.len()))
 }
 
-/// Waits until so many tasks of a service are running, asking the daemon's socket.
-fn running(service: &str, wanted: usize) -> Result<String, String> {
-    let socket = std::env::var("DOCKER_HOST").map_err(|error| error.to_string())?;
-    let socket = socket.trim_start_matches("unix://").to_owned();
+/// Waits until so many tasks of a service are running, asking a manager's socket.
+fn running(socket: &str, service: &str, wanted: usize) -> Result<String, String> {
     let path = format!("/v1.41/tasks?filters=%7B%22service%22%3A%7B%22{service}%22%3Atrue%7D%7D");
     let deadline = Instant::now() + LIMIT;
     while Instant::now() < deadline {
-        let text = UnixStream::connect(&socket).and_then(|stream| request(&stream, &path, false));
+        let text = UnixStream::connect(socket).and_then(|stream| request(&stream, &path, false));
         let tasks = text.ok().and_then(|text| {
             let body = text.split_once("\r\n\r\n")?.1;
             serde_json::from_str::<Vec<serde_json::Value>>(body).ok()

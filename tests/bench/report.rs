@@ -14,6 +14,9 @@ pub(crate) enum Unit {
     Microseconds,
     PerSecond,
     GigabitPerSecond,
+    /// Of one CPU.
+    Percent,
+    Mebibytes,
 }
 
 /// One line of the table.
@@ -88,6 +91,8 @@ fn figure(samples: &Samples, unit: Unit) -> String {
         Unit::Microseconds => "us",
         Unit::PerSecond => "/s",
         Unit::GigabitPerSecond => "Gbit/s",
+        Unit::Percent => "%",
+        Unit::Mebibytes => "MiB",
     };
     format!("{} {name} ({} to {})", write(samples.median()), write(least), write(most))
 }
@@ -99,7 +104,8 @@ fn rounds(samples: &Samples, unit: Unit) -> String {
 fn written(value: f64, unit: Unit) -> String {
     match unit {
         Unit::Milliseconds if value < 100.0 => format!("{value:.1}"),
-        Unit::GigabitPerSecond | Unit::Microseconds => format!("{value:.2}"),
+        Unit::GigabitPerSecond | Unit::Microseconds | Unit::Percent => format!("{value:.2}"),
+        Unit::Mebibytes => format!("{value:.1}"),
         Unit::Milliseconds | Unit::PerSecond => format!("{value:.0}"),
     }
 }

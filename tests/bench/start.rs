@@ -17,6 +17,7 @@ use swarmnet_tests::harness::lab::{HOSTS, Lab, wait_for};
 use swarmnet_tests::harness::probe::Probe;
 
 use crate::figures::Samples;
+use crate::many;
 use crate::report::{Row, Unit};
 
 /// The first round warms up and is not counted.
@@ -61,7 +62,9 @@ pub(crate) fn measure(lab: &Lab) -> Vec<Row> {
         "      on the three engines at once, counted until all three have also answered".to_owned(),
     ];
     let own = vec![format!("peer: docker {RUN_OWN}")];
-    vec![row("docker0", peer, conditions), row("an own network", own_peer, own)]
+    let mut rows = vec![row("docker0", peer, conditions), row("an own network", own_peer, own)];
+    rows.extend(many::measure(lab));
+    rows
 }
 
 /// What was reached how long after the command was given.

@@ -192,9 +192,7 @@ pub(crate) fn of_terminals_and_of_drivers_that_cannot_be_read(lab: &Lab) {
 
 /// Resident memory of a host's daemon, in KiB.
 fn memory(lab: &Lab, host: &str) -> u64 {
-    let status = lab.lab_ok(&["status"]);
-    let line = status.lines().find(|line| line.split_whitespace().next() == Some(host)).unwrap();
-    let pid = line.rsplit("(pid ").next().unwrap().split(')').next().unwrap();
+    let pid = lab.daemon_pid(host);
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     assert_contains(&status, "Name:\tswarmnet");
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

@@ -219,6 +219,25 @@ impl Lab {
         self.lab(&list).stdout.lines().map(str::to_owned).collect()
     }
 
+    /// Returns the process of a host's engine.
+    pub fn engine_pid(&self, host: &str) -> u32 {
+        self.pids(host)[0]
+    }
+
+    /// Returns the process of a host's daemon.
+    pub fn daemon_pid(&self, host: &str) -> u32 {
+        self.pids(host)[1]
+    }
+
+    /// Returns the processes that the lab lists for a host.
+    fn pids(&self, host: &str) -> Vec<u32> {
+        let status = self.lab_ok(&["status"]);
+        let of_host = |line: &&str| line.split_whitespace().next() == Some(host);
+        let line = status.lines().find(of_host).unwrap();
+        let pids = line.split("(pid ").skip(1).filter_map(|rest| rest.split(')').next());
+        pids.map(|pid| pid.parse().unwrap()).collect()
+    }
+
     /// Returns the process of a service's task on a host.
     pub fn pid_of(&self, host: &str, service: &str) -> u32 {
         let filter = format!("label=com.docker.swarm.service.name={service}");

@@ -13,8 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::netlink::engine_resolver::untrack;
 
-/// First pause between two looks into a sandbox; they double up to [`LOOK_EVERY`].
-const LOOK_FIRST: Duration = Duration::from_millis(100);
+/// Before the first look into a sandbox, and first pause between two; they double up to
+/// [`LOOK_EVERY`]. The engine needs about as long to write its rules; a look before that only takes
+/// CPU from containers that start.
+const LOOK_FIRST: Duration = Duration::from_millis(250);
 /// Pause between two looks in the long run; a look costs a short-lived process.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -45,11 +47,11 @@ pub async fn run(mut sandboxes: watch::Receiver<BTreeSet<PathBuf>>, stop: Cancel
     }
 }
 
-/// New sandboxes are due at once; those that have gone are forgotten.
+/// New sandboxes are due soon; those that have gone are forgotten.
 fn follow(looks: &mut BTreeMap<PathBuf, Look>, there: &BTreeSet<PathBuf>, now: Instant) {
     looks.retain(|path, _| there.contains(path));
     for path in there {
-        looks.entry(path.clone()).or_insert(Look { at: now, pause: LOOK_FIRST });
+        looks.entry(path.clone()).or_insert(Look { at: now + LOOK_FIRST, pause: LOOK_FIRST });
     }
 }
 
@@ -82,7 +84,7 @@ mod tests {
         let mut looks = BTreeMap::new();
         follow(&mut looks, &[path.clone()].into(), now);
         let mut look = looks[&path];
-        assert_eq!(look.at, now);
+        assert_eq!(look.at, now + LOOK_FIRST);
         let mut pauses = Vec::new();
         for _ in 0..12 {
             let next = look.after(false, look.at);
