@@ -59,6 +59,55 @@ async fn bodies_of_the_wrong_type_or_form_are_refused() {
     bed.stop().await;
 }
 
+/// What the managers never hear of; their own refusals are tried on a cluster.
+#[tokio::test]
+async fn a_wrong_field_of_any_spelling_is_named_by_create_and_update() {
+    let bed = Bed::manager();
+    let web = json!({"Name": "web", "TaskTemplate": {"ContainerSpec": {"Image": "a"}}});
+    assert_eq!(bed.client.post("/services/create", &web).await.status.as_u16(), 201);
+    let index = bed.client.get("/services/web").await.json()["Version"]["Index"].clone();
+    let update = format!("/services/web/update?version={index}");
+    for (body, text) in [
+        (json!({"LABELS": {"a": 1}}), "invalid JSON: Labels.a: invalid type: integer `1`"),
+        (json!({"tasktemplate": 1}), "invalid JSON: TaskTemplate: invalid type: integer `1`"),
+        (
+            json!({"taskTemplate": {"containerspec": {"ENV": [true]}}}),
+            "invalid JSON: TaskTemplate.ContainerSpec.Env[0]: invalid type: boolean `true`",
+        ),
+        (
+            json!({"TaskTemplate": {"ContainerSpec": {"mounts": [{"readonly": "yes"}]}}}),
+            "invalid JSON: TaskTemplate.ContainerSpec.Mounts[0].ReadOnly: invalid type: string",
+        ),
+        (
+            json!({"endpointspec": {"PORTS": [{}, {"publishedport": -1}]}}),
+            "invalid JSON: EndpointSpec.Ports[1].PublishedPort: invalid value: integer `-1`",
+        ),
+        (
+            json!({"updateconfig": {"PARALLELISM": 0.5}}),
+            "invalid JSON: UpdateConfig.Parallelism: invalid type: floating point `0.5`",
+        ),
+    ] {
+        for path in ["/services/create", &update] {
+            let (status, message) = bed.client.post(path, &body).await.refusal();
+            assert_eq!(status, 400, "{path}: {message}");
+            assert!(message.starts_with(text), "{path}: {message}");
+        }
+    }
+    for (query, text) in [
+        ("", "invalid service version ''"),
+        ("?version=-1", "invalid service version '-1'"),
+        ("?version=1&registryAuthFrom=zz", "invalid registryAuthFrom 'zz'"),
+        ("?version=1&rollback=zz", "unrecognized rollback option zz"),
+    ] {
+        let path = format!("/services/web/update{query}");
+        let (status, message) = bed.client.post(&path, &web).await.refusal();
+        assert_eq!(status, 400, "{query}: {message}");
+        assert!(message.starts_with(text), "{query}: {message}");
+    }
+    assert_eq!(bed.control.calls.lock().unwrap().len(), 1, "only the service that was made");
+    bed.stop().await;
+}
+
 #[tokio::test]
 async fn a_body_over_four_mebibytes_is_refused_unread() {
     let bed = Bed::manager();
