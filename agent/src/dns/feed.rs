@@ -58,10 +58,5 @@ pub async fn run(
         }
         let both = named.min(*channels.wired.borrow_and_update());
         channels.applied.send_if_modified(|applied| std::mem::replace(applied, both) != both);
-        if told {
-            let names = Arc::clone(&table);
-            // Nobody waits for it.
-            drop(tokio::task::spawn_blocking(move || names.prepare()));
-        }
     }
 }

@@ -20,15 +20,18 @@ use std::sync::Arc;
 
 use ipnetwork::Ipv4Network;
 use swarmnet_model::view::{Backend, BackendState, NetworkItem, OrdMap, ServiceItem};
-use swarmnet_model::{NetworkId, NodeView};
+use swarmnet_model::{NetworkId, NodeView, ServiceId, TaskId};
 
 use super::name::{Name, before};
+use super::sources::Source;
 use crate::inputs::{backends, networks, service, services};
 
 /// The names of all networks of this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     networks: BTreeMap<NetworkId, Arc<Network>>,
+    /// Backends whose service is not in the view: they speak of something else once it is.
+    pub(super) orphans: BTreeMap<TaskId, ServiceId>,
 }
 
 /// The names of one network.
@@ -38,7 +41,15 @@ pub struct Network {
     subnet: Ipv4Network,
     /// Cheap to clone: a change of one name costs no walk over the others.
     entries: OrdMap<Name, Arc<Entry>>,
-    reverse: OrdMap<Ipv4Addr, Name>,
+    reverse: OrdMap<Ipv4Addr, Arc<Holder>>,
+}
+
+/// Who has an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Holder {
+    name: Name,
+    /// Ordered, each once.
+    sources: Vec<Source>,
 }
 
 /// What is known of one name.
@@ -47,6 +58,8 @@ pub struct Entry {
     /// Ordered, each once.
     pub addresses: Vec<Ipv4Addr>,
     pub ports: Vec<Port>,
+    /// Who speaks of it; ordered, each once.
+    sources: Vec<Source>,
 }
 
 /// A port of a service, as SRV tells it.
@@ -78,7 +91,16 @@ impl Network {
     }
 
     pub fn name_of(&self, addr: Ipv4Addr) -> Option<&Name> {
-        self.reverse.get(&addr)
+        self.reverse.get(&addr).map(|holder| &holder.name)
+    }
+
+    /// Returns who speaks of it.
+    pub(super) fn sources(&self, key: &Key) -> &[Source] {
+        let found = match key {
+            Key::Name(name) => self.entries.get(name).map(|entry| &entry.sources),
+            Key::Address(addr) => self.reverse.get(addr).map(|holder| &holder.sources),
+        };
+        found.map_or(&[], Vec::as_slice)
     }
 
     /// Says of `keys` what `other` says of them.
@@ -90,7 +112,7 @@ impl Network {
                     None => drop(self.entries.remove(name)),
                 },
                 Key::Address(addr) => match other.reverse.get(addr) {
-                    Some(name) => drop(self.reverse.insert(*addr, name.clone())),
+                    Some(holder) => drop(self.reverse.insert(*addr, Arc::clone(holder))),
                     None => drop(self.reverse.remove(addr)),
                 },
             }
@@ -116,6 +138,7 @@ impl Names {
         services: &[&'a ServiceItem],
         backends: impl Iterator<Item = &'a Backend>,
     ) -> Self {
+        let mut orphans = BTreeMap::new();
         let mut drafts: BTreeMap<&NetworkId, Draft<'_>> =
             networks(view).map(|network| (&network.id, Draft::of(network))).collect();
         for service in services {
@@ -123,6 +146,9 @@ impl Names {
         }
         for backend in backends {
             let service = backend.service_id.as_ref().and_then(|id| service(view, id));
+            if let (Some(missing), None) = (&backend.service_id, service) {
+                orphans.insert(backend.task_id.clone(), missing.clone());
+            }
             for attachment in &backend.attachments {
                 if let Some(draft) = drafts.get_mut(&attachment.network_id) {
                     let addr = attachment.address.ip();
@@ -134,7 +160,7 @@ impl Names {
             drafts.iter_mut().for_each(|(id, draft)| draft.ports(service, id));
         }
         let finished = drafts.into_iter().map(|(id, draft)| (id.clone(), draft.finish()));
-        Self { networks: finished.collect() }
+        Self { networks: finished.collect(), orphans }
     }
 
     pub fn network(&self, id: &NetworkId) -> Option<&Arc<Network>> {
@@ -160,11 +186,12 @@ struct Draft<'a> {
     network: &'a NetworkItem,
     name: Option<Name>,
     entries: BTreeMap<Name, Collected>,
-    reverse: BTreeMap<Ipv4Addr, Name>,
+    reverse: BTreeMap<Ipv4Addr, Holder>,
 }
 
 #[derive(Default)]
 struct Collected {
+    sources: Vec<Source>,
     serving: BTreeSet<Ipv4Addr>,
     /// Tasks whose own name this is, of the best state only.
     own: Option<(BackendState, BTreeSet<Ipv4Addr>)>,
@@ -177,23 +204,27 @@ impl<'a> Draft<'a> {
         Self { network, name, entries: BTreeMap::new(), reverse: BTreeMap::new() }
     }
 
-    fn entry(&mut self, text: &str) -> Option<&mut Collected> {
-        Some(self.entries.entry(Name::from_text(text)?).or_default())
+    fn entry(&mut self, text: &str, source: &Source) -> Option<&mut Collected> {
+        let entry = self.entries.entry(Name::from_text(text)?).or_default();
+        entry.sources.push(source.clone());
+        Some(entry)
     }
 
     /// Notes that an address serves under a name; `None` that the name exists.
-    fn serve(&mut self, text: &str, addr: Option<Ipv4Addr>) {
-        if let Some(entry) = self.entry(text) {
+    fn serve(&mut self, text: &str, addr: Option<Ipv4Addr>, source: &Source) {
+        if let Some(entry) = self.entry(text, source) {
             entry.serving.extend(addr);
         }
     }
 
-    fn reverse(&mut self, addr: Ipv4Addr, text: &str) {
+    fn reverse(&mut self, addr: Ipv4Addr, text: &str, source: &Source) {
         let name = Name::from_text(text)
             .and_then(|name| self.name.as_ref().map_or(Some(name.clone()), |net| name.below(net)));
-        if let Some(name) = name {
-            self.reverse.insert(addr, name);
-        }
+        let Some(name) = name else { return };
+        let before = self.reverse.remove(&addr).map(|holder| holder.sources);
+        let mut sources = before.unwrap_or_default();
+        sources.push(source.clone());
+        self.reverse.insert(addr, Holder { name, sources });
     }
 
     fn service(&mut self, service: &ServiceItem, id: &NetworkId) {
@@ -202,13 +233,14 @@ impl<'a> Draft<'a> {
         if vip.is_none() && wanted.is_none() {
             return;
         }
+        let source = Source::Service(service.id.clone());
         let aliases = wanted.into_iter().flat_map(|network| &network.aliases);
         for name in std::iter::once(&service.name).chain(aliases) {
-            self.serve(name, vip);
-            self.serve(&format!("tasks.{name}"), None);
+            self.serve(name, vip, &source);
+            self.serve(&format!("tasks.{name}"), None, &source);
         }
         if let Some(vip) = vip {
-            self.reverse(vip, &service.name);
+            self.reverse(vip, &service.name, &source);
         }
     }
 
@@ -219,22 +251,23 @@ impl<'a> Draft<'a> {
         service: Option<&ServiceItem>,
         aliases: &[String],
     ) {
+        let source = Source::Backend(backend.task_id.clone());
         let serving = (backend.state == BackendState::Active).then_some(addr);
         let container = container_name(backend);
         for name in BTreeSet::from([&backend.task_name, &container]) {
-            if let Some(entry) = self.entry(name) {
+            if let Some(entry) = self.entry(name, &source) {
                 entry.own(backend.state, addr);
             }
         }
-        self.reverse(addr, &container);
+        self.reverse(addr, &container, &source);
         let Some(service) = service else {
-            aliases.iter().for_each(|alias| self.serve(alias, serving));
+            aliases.iter().for_each(|alias| self.serve(alias, serving, &source));
             return;
         };
         let vip = vip_on(service, &self.network.id);
         for name in std::iter::once(&service.name).chain(aliases) {
-            self.serve(&format!("tasks.{name}"), serving);
-            self.serve(name, vip.or(serving));
+            self.serve(&format!("tasks.{name}"), serving, &source);
+            self.serve(name, vip.or(serving), &source);
         }
     }
 
@@ -247,9 +280,10 @@ impl<'a> Draft<'a> {
             || service.networks.iter().any(|network| network.network_id == *id);
         let target = self.name.as_ref().map_or(Some(name.clone()), |net| name.below(net));
         let (true, Some(target)) = (known, target) else { return };
+        let source = Source::Service(service.id.clone());
         for port in service.ports.iter().filter(|port| !port.name.is_empty()) {
             let text = format!("_{}._{}.{}", port.name, port.protocol, service.name);
-            if let Some(entry) = self.entry(&text) {
+            if let Some(entry) = self.entry(&text, &source) {
                 entry.serving.extend(&addresses);
                 entry.ports.push(Port { number: port.target_port, target: target.clone() });
             }
@@ -263,7 +297,7 @@ impl<'a> Draft<'a> {
             name: self.name,
             subnet: self.network.subnet.subnet,
             entries: entries.collect(),
-            reverse: self.reverse.into_iter().collect(),
+            reverse: self.reverse.into_iter().map(|(addr, it)| (addr, it.finish())).collect(),
         })
     }
 }
@@ -282,8 +316,22 @@ impl Collected {
 
     fn finish(mut self) -> Entry {
         self.serving.extend(self.own.into_iter().flat_map(|(_, addresses)| addresses));
-        Entry { addresses: self.serving.into_iter().collect(), ports: self.ports }
+        let addresses = self.serving.into_iter().collect();
+        Entry { addresses, ports: self.ports, sources: ordered(self.sources) }
     }
+}
+
+impl Holder {
+    fn finish(self) -> Arc<Self> {
+        Arc::new(Self { name: self.name, sources: ordered(self.sources) })
+    }
+}
+
+fn ordered(mut sources: Vec<Source>) -> Vec<Source> {
+    sources.sort_unstable();
+    sources.dedup();
+    sources.shrink_to_fit();
+    sources
 }
 
 fn container_name(backend: &Backend) -> String {

@@ -1,20 +1,21 @@
-//! Pure: who speaks of which names, so that a change of one service costs as much among ten thousand
-//! as among ten: only what it spoke of, or speaks of now, is built anew.
+//! Pure: the names of a view → those of the next, in the time of what differs: every name knows who
+//! speaks of it, and only what somebody spoke of, or speaks of now, is built anew.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use swarmnet_model::view::{Backend, DiffItem};
 use swarmnet_model::{Item, ItemKey, NetworkId, NodeView, ServiceId, TaskId};
 
+use super::name::Name;
 use super::names::{Key, Names};
-use crate::inputs::{backends, service, services};
+use crate::inputs::service;
 
 /// Beyond so many services and backends, building all names anew costs less than following.
 const FOLLOWED_MAX: usize = 1_000;
 
-/// A service or a backend.
+/// A service or a backend: what speaks of names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Source {
+pub enum Source {
     Service(ServiceId),
     Backend(TaskId),
 }
@@ -22,138 +23,89 @@ enum Source {
 /// What of each network is spoken of.
 type Keys = BTreeMap<NetworkId, BTreeSet<Key>>;
 
-/// The sources of all names of a view.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Sources {
-    by_key: BTreeMap<NetworkId, BTreeMap<Key, BTreeSet<Source>>>,
-    /// Backends of each service: what they speak of depends on it.
-    members: BTreeMap<ServiceId, BTreeSet<TaskId>>,
-}
-
 /// What differs between two views.
 #[derive(Default)]
 struct Change {
     services: BTreeSet<ServiceId>,
-    /// With the services they belonged and belong to.
-    backends: BTreeMap<TaskId, [Option<ServiceId>; 2]>,
+    backends: BTreeSet<TaskId>,
     networks: bool,
 }
 
-impl Sources {
-    /// Collects the sources of a view; takes about as long as building its names.
-    pub fn of(view: &NodeView) -> Self {
-        let mut sources = Self::default();
-        for service in services(view) {
-            sources.note(view, &Source::Service(service.id.clone()));
-        }
-        for backend in backends(view) {
-            if let Some(service) = &backend.service_id {
-                let members = sources.members.entry(service.clone()).or_default();
-                members.insert(backend.task_id.clone());
-            }
-            sources.note(view, &Source::Backend(backend.task_id.clone()));
-        }
-        sources
-    }
+/// The names in use, and what differs from them.
+struct Step<'a> {
+    names: &'a Names,
+    /// Everything that may speak of something else now.
+    concerned: BTreeSet<Source>,
+    /// What it speaks of now, as if it were alone.
+    now: Names,
+}
 
-    /// Follows from the view these are the sources of, whose names are given, to the next, and
-    /// returns its names; `None` if everything has to be built anew.
-    pub fn follow(&mut self, names: &Names, before: &NodeView, after: &NodeView) -> Option<Names> {
-        let change = Change::between(before, after);
-        let concerned = self.concerned(&change);
-        if change.networks || concerned.len() > FOLLOWED_MAX {
-            return None;
-        }
-        let mut touched = Keys::new();
-        for source in concerned {
-            let old = self.forget(before, &source);
-            let new = self.note(after, &source);
-            add(&mut touched, old);
-            add(&mut touched, new);
-        }
-        for (task, services) in change.backends {
-            self.move_member(task, services);
-        }
-        self.add_dependent(after, &mut touched);
-        Some(self.redraw(names, after, &touched))
+/// Returns the names of `after` from those of `before`; `None` if everything has to be built anew.
+pub fn follow(names: &Names, before: &NodeView, after: &NodeView) -> Option<Names> {
+    if before.diff(after).take(FOLLOWED_MAX + 1).count() > FOLLOWED_MAX {
+        return None;
     }
-
-    /// Returns everything that may speak of something else now.
-    fn concerned(&self, change: &Change) -> BTreeSet<Source> {
-        let members = change.services.iter().filter_map(|service| self.members.get(service));
-        let backends = members.flatten().chain(change.backends.keys());
-        let services = change.services.iter().cloned().map(Source::Service);
-        services.chain(backends.cloned().map(Source::Backend)).collect()
+    let change = Change::between(before, after);
+    let concerned = concerned(names, before, &change);
+    if change.networks || concerned.len() > FOLLOWED_MAX {
+        return None;
     }
+    let mut touched = keys(&draw(before, &concerned));
+    let step = Step { names, now: draw(after, &concerned), concerned };
+    add(&mut touched, keys(&step.now));
+    let dependent = step.dependent(after, &touched);
+    add(&mut touched, dependent);
+    Some(step.redraw(after, &touched))
+}
 
-    fn note(&mut self, view: &NodeView, source: &Source) -> Keys {
-        let keys = spoken_of(view, source);
-        for (network, keys) in &keys {
-            let by_key = self.by_key.entry(network.clone()).or_default();
-            for key in keys {
-                by_key.entry(key.clone()).or_default().insert(source.clone());
-            }
-        }
-        keys
+/// What a backend speaks of depends on its service.
+fn concerned(names: &Names, before: &NodeView, change: &Change) -> BTreeSet<Source> {
+    let mut found: BTreeSet<_> = change.backends.iter().cloned().map(Source::Backend).collect();
+    for id in &change.services {
+        found.insert(Source::Service(id.clone()));
+        let orphans = names.orphans.iter().filter(|(_, service)| *service == id);
+        found.extend(orphans.map(|(task, _)| Source::Backend(task.clone())));
+        // Each of its backends speaks of its name, wherever it is attached.
+        let name = service(before, id).and_then(|service| Name::from_text(&service.name));
+        let Some(key) = name.map(Key::Name) else { continue };
+        let speakers = names.networks().flat_map(|(_, network)| network.sources(&key));
+        found.extend(speakers.filter(|source| matches!(source, Source::Backend(_))).cloned());
     }
+    found
+}
 
-    fn forget(&mut self, view: &NodeView, source: &Source) -> Keys {
-        let keys = spoken_of(view, source);
-        for (network, keys) in &keys {
-            let Some(by_key) = self.by_key.get_mut(network) else { continue };
-            for key in keys {
-                let Some(sources) = by_key.get_mut(key) else { continue };
-                sources.remove(source);
-                if sources.is_empty() {
-                    by_key.remove(key);
-                }
-            }
-            if by_key.is_empty() {
-                self.by_key.remove(network);
-            }
-        }
-        keys
-    }
-
-    fn move_member(&mut self, task: TaskId, [old, new]: [Option<ServiceId>; 2]) {
-        if let Some(old) = old
-            && let Some(members) = self.members.get_mut(&old)
-        {
-            members.remove(&task);
-            if members.is_empty() {
-                self.members.remove(&old);
-            }
-        }
-        if let Some(new) = new {
-            self.members.entry(new).or_default().insert(task);
-        }
-    }
-
+impl Step<'_> {
     /// The names of a service's ports have the addresses of its name, whoever brings those.
-    fn add_dependent(&self, view: &NodeView, touched: &mut Keys) {
-        let services: BTreeSet<Source> = touched
-            .iter()
-            .flat_map(|(network, keys)| self.sources(network, keys))
-            .filter(|source| matches!(source, Source::Service(_)))
-            .collect();
-        services.iter().for_each(|service| add(touched, spoken_of(view, service)));
+    fn dependent(&self, view: &NodeView, touched: &Keys) -> Keys {
+        let speakers = touched.iter().flat_map(|(network, keys)| self.speakers(network, keys));
+        keys(&draw(view, &speakers.filter(|it| matches!(it, Source::Service(_))).collect()))
     }
 
-    fn sources(&self, network: &NetworkId, keys: &BTreeSet<Key>) -> BTreeSet<Source> {
-        let by_key = self.by_key.get(network);
-        keys.iter().filter_map(|key| by_key?.get(key)).flatten().cloned().collect()
+    /// Returns who speaks of some keys now.
+    fn speakers(&self, network: &NetworkId, keys: &BTreeSet<Key>) -> BTreeSet<Source> {
+        let of = |names: &Names| {
+            let network = names.network(network).cloned();
+            let sources = |key| network.as_ref().map_or(&[][..], |network| network.sources(key));
+            keys.iter().flat_map(|key| sources(key).to_vec()).collect::<BTreeSet<_>>()
+        };
+        let mut speakers = of(self.names);
+        speakers.retain(|source| !self.concerned.contains(source));
+        speakers.extend(of(&self.now));
+        speakers
     }
 
-    fn redraw(&self, names: &Names, view: &NodeView, touched: &Keys) -> Names {
-        let mut all = names.clone();
+    fn redraw(self, view: &NodeView, touched: &Keys) -> Names {
+        let mut all = self.names.clone();
         for (id, keys) in touched {
-            let drawn = draw(view, &self.sources(id, keys));
-            if let (Some(before), Some(drawn)) = (names.network(id), drawn.network(id)) {
+            let drawn = draw(view, &self.speakers(id, keys));
+            if let (Some(before), Some(drawn)) = (self.names.network(id), drawn.network(id)) {
                 let mut network = (**before).clone();
                 network.take(drawn, keys);
                 all.set(id.clone(), network);
             }
         }
+        all.orphans.retain(|task, _| !self.concerned.contains(&Source::Backend(task.clone())));
+        all.orphans.extend(self.now.orphans);
         all
     }
 }
@@ -162,34 +114,26 @@ impl Change {
     fn between(before: &NodeView, after: &NodeView) -> Self {
         let mut change = Self::default();
         for item in before.diff(after) {
-            match item {
-                DiffItem::Add(key, new) => change.note(key, None, Some(new)),
-                DiffItem::Update { old: (key, old), new: (_, new) } => {
-                    change.note(key, Some(old), Some(new));
-                }
-                DiffItem::Remove(key, old) => change.note(key, Some(old), None),
-            }
+            let (DiffItem::Add(key, _)
+            | DiffItem::Update { new: (key, _), .. }
+            | DiffItem::Remove(key, _)) = item;
+            change.note(key);
         }
         change
     }
 
-    fn note(&mut self, key: &ItemKey, old: Option<&Item>, new: Option<&Item>) {
-        let service = |item| backend(item).and_then(|backend| backend.service_id.clone());
+    fn note(&mut self, key: &ItemKey) {
         match key {
             ItemKey::Network(_) => self.networks = true,
             ItemKey::Service(id) => drop(self.services.insert(id.clone())),
-            ItemKey::Backend(id) => {
-                self.backends.insert(id.clone(), [service(old), service(new)]);
-            }
+            ItemKey::Backend(id) => drop(self.backends.insert(id.clone())),
             ItemKey::Settings | ItemKey::Peer(_) | ItemKey::Task(_) => {}
         }
     }
 }
 
-/// Returns what a source would speak of if it were alone.
-fn spoken_of(view: &NodeView, source: &Source) -> Keys {
-    let drawn = draw(view, &[source.clone()].into());
-    let networks = drawn.networks().map(|(id, network)| (id.clone(), network.keys().collect()));
+fn keys(names: &Names) -> Keys {
+    let networks = names.networks().map(|(id, network)| (id.clone(), network.keys().collect()));
     networks.filter(|(_, keys): &(_, BTreeSet<Key>)| !keys.is_empty()).collect()
 }
 
@@ -255,12 +199,11 @@ mod tests {
         #[test]
         fn names_that_follow_are_those_that_are_built(steps in prop::collection::vec(any::<u16>(), 2..8)) {
             let mut before = view(steps[0]);
-            let (mut names, mut sources) = (Names::build(&before), Sources::of(&before));
+            let mut names = Names::build(&before);
             for step in &steps[1..] {
                 let after = view(*step);
-                names = sources.follow(&names, &before, &after).unwrap();
+                names = follow(&names, &before, &after).unwrap();
                 prop_assert_eq!(&names, &Names::build(&after));
-                prop_assert_eq!(&sources, &Sources::of(&after));
                 before = after;
             }
         }
@@ -269,6 +212,6 @@ mod tests {
     #[test]
     fn another_network_needs_all_names_anew() {
         let (before, after) = (NodeView::new(), view(1));
-        assert_eq!(Sources::default().follow(&Names::default(), &before, &after), None);
+        assert_eq!(follow(&Names::default(), &before, &after), None);
     }
 }

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
-use swarmnet_model::view::difference;
+use swarmnet_model::view::DiffItem;
 use swarmnet_model::{ItemKey, NodeView};
 use tokio::sync::watch;
 
 use super::names::Names;
-use super::sources::Sources;
+use super::sources::follow;
 use super::zone::Zone;
 use crate::plugin::journal::Journal;
 
@@ -17,8 +17,6 @@ use crate::plugin::journal::Journal;
 pub struct Table {
     zone: ArcSwap<Zone>,
     view: Mutex<Arc<NodeView>>,
-    /// With the view they are of; `None` until [`Self::prepare`] after the names were built anew.
-    sources: Mutex<Option<(Arc<NodeView>, Sources)>>,
     /// True once a node's view has been told, be it the stored one.
     fed: watch::Sender<bool>,
 }
@@ -29,36 +27,14 @@ impl Table {
     pub fn view_changed(&self, view: &Arc<NodeView>, journal: impl FnOnce() -> Journal) {
         let before = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner));
         let names = if names_differ(&before, view) {
-            Arc::new(self.follow(&before, view).unwrap_or_else(|| Names::build(view)))
+            let followed = follow(self.zone.load().names(), &before, view);
+            Arc::new(followed.unwrap_or_else(|| Names::build(view)))
         } else {
             Arc::clone(self.zone.load().names())
         };
         let mut known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::clone(view);
         self.zone.store(Arc::new(Zone::with_names(names, view, &journal())));
-    }
-
-    /// Makes the next change cheap. Takes longer than building the names: until it has ended, changes
-    /// have them built anew.
-    pub fn prepare(&self) {
-        let Ok(mut sources) = self.sources.try_lock() else { return };
-        if sources.is_none() {
-            let view = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner));
-            let found = Sources::of(&view);
-            *sources = Some((view, found));
-        }
-    }
-
-    /// Returns the names of `after` from those in use, if it is known who speaks of them.
-    fn follow(&self, before: &NodeView, after: &Arc<NodeView>) -> Option<Names> {
-        let mut known = self.sources.try_lock().ok()?;
-        let (view, mut sources) = known.take()?;
-        if names_differ(&view, before) {
-            return None;
-        }
-        let names = sources.follow(self.zone.load().names(), before, after)?;
-        *known = Some((Arc::clone(after), sources));
-        Some(names)
     }
 
     /// A task was attached or left: before the engine hears of it, so that the first query of a
@@ -95,8 +71,11 @@ fn names_differ(before: &NodeView, after: &NodeView) -> bool {
     let named = |key: &ItemKey| {
         matches!(key, ItemKey::Network(_) | ItemKey::Service(_) | ItemKey::Backend(_))
     };
-    difference(before, after, 0).is_some_and(|update| {
-        update.put.iter().any(|(key, _)| named(key)) || update.removed.iter().any(named)
+    before.diff(after).any(|item| {
+        let (DiffItem::Add(key, _)
+        | DiffItem::Update { new: (key, _), .. }
+        | DiffItem::Remove(key, _)) = item;
+        named(key)
     })
 }
 
