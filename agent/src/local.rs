@@ -28,9 +28,10 @@ use tracing::warn;
 
 use crate::report::Reporter;
 
-/// Changes come in bursts; one write answers for all of them.
-const WRITE_INTERVAL: Duration = Duration::from_millis(200);
-/// A large view takes its time to write: the pause is so many times longer, at most 5 % of a CPU.
+/// Changes come in bursts; one write answers for all of them, and none is written while the node is
+/// still busy with it. The files lag by so much, those of a large view by more.
+const WRITE_DELAY: Duration = Duration::from_millis(500);
+/// A large view takes its time to write: the delay is so many times longer, at most 5 % of a CPU.
 const WRITE_SHARE: u32 = 20;
 
 /// Why a file of the local state could not be used.
@@ -177,21 +178,28 @@ pub async fn keep_written(
     stop: CancellationToken,
 ) {
     let mut statuses = reporter.changes();
+    let mut delay = WRITE_DELAY;
     loop {
-        let last = tokio::select! {
-            _ = view.changed() => false,
-            _ = statuses.changed() => false,
-            () = stop.cancelled() => true,
+        let changed = tokio::select! {
+            _ = view.changed() => Some((true, false)),
+            _ = statuses.changed() => Some((false, true)),
+            () = stop.cancelled() => None,
         };
-        let view_now = view.borrow_and_update().clone();
+        // At the end everything, whatever was written before.
+        let last = changed.is_none()
+            || stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_none();
+        let (of_view, of_statuses) = changed.filter(|_| !last).unwrap_or((true, true));
+        let view_now = (of_view || view.has_changed().unwrap_or(false))
+            .then(|| view.borrow_and_update().clone());
+        let of_statuses = of_statuses || statuses.has_changed().unwrap_or(false);
         statuses.mark_unchanged();
-        let statuses_now = reporter.statuses();
+        let statuses_now = of_statuses.then(|| reporter.statuses());
         let (local, node_id) = (local.clone(), node_id.clone());
         let began = Instant::now();
         // A disk may take its time; the agent's threads must not wait for it.
         let written = tokio::task::spawn_blocking(move || {
-            local.write_view(&node_id, &view_now)?;
-            local.write_statuses(&statuses_now)
+            view_now.map_or(Ok(()), |view| local.write_view(&node_id, &view))?;
+            statuses_now.map_or(Ok(()), |statuses| local.write_statuses(&statuses))
         });
         match written.await {
             Ok(Ok(())) => {}
@@ -203,10 +211,7 @@ pub async fn keep_written(
         if last {
             return;
         }
-        tokio::select! {
-            () = tokio::time::sleep(WRITE_INTERVAL.max(began.elapsed() * WRITE_SHARE)) => {}
-            () = stop.cancelled() => {}
-        }
+        delay = WRITE_DELAY.max(began.elapsed() * WRITE_SHARE);
     }
 }
 
