@@ -239,7 +239,11 @@ mod tests {
         let key = ItemKey::Task(task.id.clone());
         NodeView::unit(
             key,
-            Item::Task(Box::new(AssignedTask { task, withdrawn: false, registry_auth: None })),
+            Item::Task(Box::new(AssignedTask {
+                task: task.into(),
+                withdrawn: false,
+                registry_auth: None,
+            })),
         )
     }
 

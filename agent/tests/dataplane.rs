@@ -126,7 +126,8 @@ fn add_task(view: &mut NodeView, task: &Task, state: BackendState) {
         gateway: None,
     };
     view.insert(ItemKey::Backend(task.id.clone()), Item::Backend(backend));
-    let assigned = AssignedTask { task: task.clone(), withdrawn: false, registry_auth: None };
+    let assigned =
+        AssignedTask { task: task.clone().into(), withdrawn: false, registry_auth: None };
     view.insert(ItemKey::Task(task.id.clone()), Item::Task(Box::new(assigned)));
 }
 

@@ -115,7 +115,11 @@ fn upstreams_that_a_task_names_are_asked_from_its_sandbox_and_those_of_the_host_
             let key = ItemKey::Task(task.id.clone());
             (
                 key,
-                Item::Task(Box::new(AssignedTask { task, withdrawn: false, registry_auth: None })),
+                Item::Task(Box::new(AssignedTask {
+                    task: task.into(),
+                    withdrawn: false,
+                    registry_auth: None,
+                })),
             )
         });
         let view: NodeView = items.into_iter().collect();

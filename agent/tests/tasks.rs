@@ -81,7 +81,7 @@ fn shell(slot: u8, script: &str) -> AssignedTask {
             aliases: Vec::new(),
         }],
     };
-    AssignedTask { task, withdrawn: false, registry_auth: None }
+    AssignedTask { task: task.into(), withdrawn: false, registry_auth: None }
 }
 
 fn base_view() -> NodeView {
@@ -244,7 +244,7 @@ fn a_task_runs_survives_the_agent_and_leaves_nothing() {
         assert!(docker(&host, "logs web.5.task5").await.contains("SELF=web.5.task5"));
 
         let mut ending = web.clone();
-        ending.task.desired_state = DesiredState::Shutdown;
+        Arc::make_mut(&mut ending.task).desired_state = DesiredState::Shutdown;
         ending.withdrawn = true;
         node.tell([&ending]);
         node.reaches(&web, TaskState::Shutdown).await;
@@ -271,11 +271,12 @@ fn every_failure_shows_in_the_engines_words() {
         let clean = shell(11, "exit 0");
         let bad = shell(12, "exit 3");
         let mut absent = shell(13, "");
-        absent.task.spec.container.image = "127.0.0.1:1/none:1".to_owned();
+        Arc::make_mut(&mut absent.task).spec.container.image = "127.0.0.1:1/none:1".to_owned();
         let mut unstartable = shell(14, "");
-        unstartable.task.spec.container.command = vec!["/no/such/program".to_owned()];
+        Arc::make_mut(&mut unstartable.task).spec.container.command =
+            vec!["/no/such/program".to_owned()];
         let mut mount = shell(15, "");
-        mount.task.spec.container.mounts = vec![Mount {
+        Arc::make_mut(&mut mount.task).spec.container.mounts = vec![Mount {
             kind: MountKind::Bind {
                 propagation: None,
                 non_recursive: false,
@@ -289,7 +290,7 @@ fn every_failure_shows_in_the_engines_words() {
             consistency: None,
         }];
         let mut sick = shell(16, "while :; do /bin/busybox sleep 1; done");
-        sick.task.spec.container.healthcheck = Some(Healthcheck {
+        Arc::make_mut(&mut sick.task).spec.container.healthcheck = Some(Healthcheck {
             test: vec!["CMD".to_owned(), "/bin/busybox".to_owned(), "false".to_owned()],
             interval: Some(Duration::from_millis(100)),
             retries: 1,

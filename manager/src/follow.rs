@@ -18,16 +18,29 @@ use crate::plan::Plan;
 const CHANGES_PER_PASS: usize = 20_000;
 
 /// What one planner has looked at.
-#[derive(Default)]
 pub(crate) struct Follower {
+    /// False for a change of a task (from the first to the second) that its planner does not see.
+    matters: fn(&Task, &Task) -> bool,
     tables: Tables,
-    tasks: BTreeMap<ServiceId, BTreeSet<TaskId>>,
+    /// Of the last snapshot; finding each among all tasks would cost more than looking at it.
+    tasks: BTreeMap<ServiceId, BTreeMap<TaskId, Arc<Task>>>,
     /// Services to look at, and ids of services that tasks still name.
     dirty: BTreeSet<ServiceId>,
     wakes: BTreeMap<ServiceId, Timestamp>,
 }
 
 impl Follower {
+    /// A follower for a planner that sees of a task's changes only those that matter.
+    pub(crate) fn new(matters: fn(&Task, &Task) -> bool) -> Self {
+        Self {
+            matters,
+            tables: Tables::default(),
+            tasks: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            wakes: BTreeMap::new(),
+        }
+    }
+
     /// Looks at every service that may have something to plan; `look` gets its tasks by id.
     pub(crate) fn pass(
         &mut self,
@@ -44,8 +57,8 @@ impl Follower {
                 self.dirty.insert(id);
                 continue;
             }
-            let tasks = self.tasks.get(&id).into_iter().flatten();
-            let tasks: Vec<_> = tasks.filter_map(|id| self.tables.tasks.get(id)).collect();
+            let tasks: Vec<_> =
+                self.tasks.get(&id).into_iter().flat_map(BTreeMap::values).collect();
             let mut looked = Plan::default();
             look(&id, &tasks, &mut looked);
             match looked.wake_at {
@@ -87,15 +100,17 @@ impl Follower {
     }
 
     fn note_task(&mut self, old: Option<&Arc<Task>>, new: Option<&Arc<Task>>) {
-        for task in old.into_iter().chain(new) {
-            if !self.dirty.contains(&task.service_id) {
-                self.dirty.insert(task.service_id.clone());
-            }
+        let matters = old.zip(new).is_none_or(|(old, new)| (self.matters)(old, new));
+        if let Some(task) = old.or(new).filter(|_| matters)
+            && !self.dirty.contains(&task.service_id)
+        {
+            self.dirty.insert(task.service_id.clone());
         }
+        // A task stays with its service.
         match (old, new) {
-            (None, Some(task)) => {
+            (_, Some(task)) => {
                 let tasks = self.tasks.entry(task.service_id.clone()).or_default();
-                tasks.insert(task.id.clone());
+                tasks.insert(task.id.clone(), Arc::clone(task));
             }
             (Some(task), None) => {
                 if let Some(tasks) = self.tasks.get_mut(&task.service_id) {
@@ -105,8 +120,7 @@ impl Follower {
                     }
                 }
             }
-            // A task stays with its service.
-            (Some(_), Some(_)) | (None, None) => {}
+            (None, None) => {}
         }
     }
 }

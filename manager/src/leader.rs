@@ -250,14 +250,14 @@ async fn propose(store: &Store, planned_on: &Tables, changes: Vec<Change>, singl
         return Pass::Empty;
     }
     let size = if singles { 1 } else { CHANGES_PER_TRANSACTION };
-    let mut entries: Vec<Vec<Change>> = changes.chunks(size).rev().map(<[_]>::to_vec).collect();
+    let mut entries: Vec<Arc<[Change]>> = entries(changes, size);
     let mut refused = false;
-    while let Some(mut entry) = entries.pop() {
-        match store.propose(entry.clone()).await {
+    while let Some(entry) = entries.pop() {
+        match store.propose(Arc::clone(&entry)).await {
             Ok(_) => {}
             Err(ProposeError::TooLarge { .. }) if entry.len() > 1 => {
-                entries.push(entry.split_off(entry.len() / 2));
-                entries.push(entry);
+                let (first, rest) = entry.split_at(entry.len() / 2);
+                entries.extend([rest.into(), first.into()]);
             }
             Err(error @ ProposeError::Refused(_)) if singles => {
                 tracing::debug!(%error, "one change refused");
@@ -277,6 +277,20 @@ async fn propose(store: &Store, planned_on: &Tables, changes: Vec<Change>, singl
         Pass::NoEffect
     } else {
         Pass::Written
+    }
+}
+
+/// Cuts the changes into entries, the last of them first.
+fn entries(changes: Vec<Change>, size: usize) -> Vec<Arc<[Change]>> {
+    let mut changes = changes.into_iter();
+    let mut entries = Vec::new();
+    loop {
+        let entry: Arc<[Change]> = changes.by_ref().take(size).collect();
+        if entry.is_empty() {
+            entries.reverse();
+            return entries;
+        }
+        entries.push(entry);
     }
 }
 

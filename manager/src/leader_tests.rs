@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use swarmnet_model::limits::CHANGES_PER_TRANSACTION;
 use swarmnet_model::{
     Clock, Node, NodeId, NodeSpec, NodeState, NodeStatus, Role, Tables, Timestamp, Version,
 };
@@ -169,15 +170,16 @@ async fn one_change_that_never_fits_does_not_hold_the_others_up() {
 
 #[tokio::test(start_paused = true)]
 async fn large_plans_are_written_in_bounded_entries() {
+    const NODES: usize = CHANGES_PER_TRANSACTION * 9 / 4;
     let store = store();
     let running = Running::start(&store, |tables, _| {
-        let wanted = (0..450).map(|index| format!("n{index}"));
+        let wanted = (0..NODES).map(|index| format!("n{index}"));
         let missing =
             wanted.filter(|id| !tables.nodes.contains_key(&NodeId::from_text(id.as_str())));
         changes(missing.map(|id| create(&id)).collect())
     });
-    until(&store, 450).await;
-    // Three entries: 200, 200, 50.
+    until(&store, NODES).await;
+    // Two full entries and a quarter of one.
     assert_eq!(store.snapshot().version, Version(3));
     running.stop().await;
 }

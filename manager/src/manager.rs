@@ -333,9 +333,14 @@ fn tasks(group: &Arc<RaftGroup>, desk: &Desk) -> Vec<LeaderTask> {
         }),
         LeaderTask::planner("rejoin", || rejoin::plan),
         LeaderTask::new("dispatcher", move |store, cancel| {
-            let (open, requests) = desk.open();
+            let (open, requests, writes) = desk.open();
             async move {
-                dispatcher::run::run(store, requests, Box::new(OsIds), cancel).await;
+                let writing = dispatcher::combine::run(store.clone(), writes, cancel.clone());
+                let serving = dispatcher::run::run(store, requests, Box::new(OsIds), cancel);
+                tokio::select! {
+                    () = serving => {}
+                    () = writing => {}
+                }
                 drop(open);
             }
         }),

@@ -28,9 +28,14 @@ pub fn plan(tables: &Tables, now: Timestamp, ids: &mut dyn IdSource) -> Plan {
 }
 
 /// The reaper of one leader: looks at services of which something has changed.
-#[derive(Default)]
 pub struct Reaper {
     follower: Follower,
+}
+
+impl Default for Reaper {
+    fn default() -> Self {
+        Self { follower: Follower::new(matters) }
+    }
 }
 
 impl Reaper {
@@ -45,6 +50,13 @@ impl Reaper {
         }
         plan
     }
+}
+
+/// True if a difference between two states of one task is more than the way to its end: the reaper
+/// sees whether it was placed, whether it is over, and what is wished of it.
+fn matters(old: &Task, new: &Task) -> bool {
+    let seen = |task: &Task| (is_unplaced(task), task.status.state.is_terminal());
+    (seen(old), old.desired_state, &old.node_id) != (seen(new), new.desired_state, &new.node_id)
 }
 
 /// Looks at one service, or at the tasks of one that is gone.

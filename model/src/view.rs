@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 pub use imbl::OrdMap;
 pub use imbl::ordmap::DiffItem;
@@ -151,7 +152,8 @@ pub struct Backend {
 /// A task this node must run or stop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AssignedTask {
-    pub task: Task,
+    /// The managers' own object: they keep one for the tables and all views.
+    pub task: Arc<Task>,
     /// True once every node has withdrawn the backend (or the bound passed): the stop signal may go.
     pub withdrawn: bool,
     /// With which its image is fetched; a node keeps it in memory only.

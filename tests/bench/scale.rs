@@ -17,10 +17,7 @@ use swarmnet_manager::reaper::Reaper;
 use swarmnet_manager::scheduler::Scheduler;
 use swarmnet_manager::store::{Change, Transaction, apply};
 use swarmnet_model::limits::CHANGES_PER_TRANSACTION;
-use swarmnet_model::{
-    Clock, Cluster, IdSource, NodeId, NodeState, NodeStatus, Role, Service, ServiceId, Tables,
-    TaskState, TaskStatus, Timestamp, Version,
-};
+use swarmnet_model::{Clock, Cluster, IdSource, Tables, TaskState, TaskStatus, Timestamp};
 use swarmnet_proto::document;
 
 use crate::figures::Samples;
@@ -38,6 +35,7 @@ pub(crate) const NODES: &str = "scale-nodes";
 
 pub(crate) fn measure() -> Vec<Row> {
     let mut rows = planning();
+    rows.push(committing());
     // `SCALE=200` runs one smaller cluster instead: a twentieth of the tasks for a fifth of the nodes.
     let size: Option<u32> = std::env::var("SCALE").ok().and_then(|text| text.parse().ok());
     match size {
@@ -161,6 +159,24 @@ pub(crate) fn nodes(words: &[String]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Planners and Raft on disk, no nodes: from services to tasks on nodes.
+fn committing() -> Row {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let tasks = u64::from(SERVICES) * REPLICAS;
+    let filled = runtime.block_on(sim::leader::place(given(), usize::try_from(tasks).unwrap()));
+    let per_second = f64::from(SERVICES) * 1e3 / filled.total.as_secs_f64();
+    row(
+        format!("created, allocated, placed and committed, {tasks} tasks on {} nodes", SIZES[0]),
+        Unit::PerSecond,
+        one(per_second),
+        vec![format!(
+            "planners and Raft on disk without nodes: {:.1} s, {} entries",
+            filled.total.as_secs_f64(),
+            filled.entries
+        )],
+    )
+}
+
 /// Planners alone: no Raft, no nodes.
 fn planning() -> Vec<Row> {
     let [mut created, mut allocated, mut placed, mut applied] = [const { Samples::new() }; 4];
@@ -245,23 +261,9 @@ struct Paper {
 
 impl Paper {
     fn new() -> Self {
-        let cluster = Box::new(sim::cluster());
-        let mut paper =
-            Self { tables: Tables::default(), now: MachineClock.now(), applying: Duration::ZERO };
-        paper.write(vec![Change::PutCluster { cluster, expected: None }]);
-        let mut nodes = Vec::new();
-        for at in 0..SIZES[0] {
-            let (id, addr) = (sim::node_id(at), sim::node_addr(at));
-            nodes.push(sim::known(&id, Role::Worker, addr, None));
-            let status = NodeStatus { state: NodeState::Ready, message: String::new(), addr };
-            nodes.push(Change::SetNodeStatus { id: NodeId::from_text(id), status });
-        }
-        paper.write(nodes);
-        let services = (0..SERVICES).map(|at| {
-            let spec = sim::spec(&format!("s{at}"), REPLICAS);
-            Change::CreateService(Box::new(service(spec)))
-        });
-        paper.write(services.collect());
+        let now = MachineClock.now();
+        let mut paper = Self { tables: Tables::default(), now, applying: Duration::ZERO };
+        paper.write(given());
         paper
     }
 
@@ -290,7 +292,7 @@ impl Paper {
 
     fn write(&mut self, changes: Vec<Change>) {
         for some in changes.chunks(CHANGES_PER_TRANSACTION) {
-            let transaction = Transaction { now: self.now, changes: some.to_vec() };
+            let transaction = Transaction { now: self.now, changes: some.into() };
             let (tables, outcome) = apply(&self.tables, self.tables.version.0 + 1, &transaction);
             outcome.unwrap();
             self.tables = tables;
@@ -298,19 +300,6 @@ impl Paper {
     }
 }
 
-fn service(spec: swarmnet_model::ServiceSpec) -> Service {
-    Service {
-        id: ServiceId::generate(&mut OsIds),
-        version: Version::default(),
-        spec_version: Version::default(),
-        created_at: Timestamp::UNSET,
-        updated_at: Timestamp::UNSET,
-        spec,
-        previous_spec: None,
-        endpoint: None,
-        update_status: None,
-        job: None,
-        pending_delete: false,
-        registry: Default::default(),
-    }
+fn given() -> Vec<Change> {
+    sim::leader::given(SIZES[0], SERVICES, REPLICAS)
 }

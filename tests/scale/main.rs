@@ -34,3 +34,12 @@ async fn two_thousand_tasks_run_on_fifty_nodes_and_vanish_with_their_services() 
     drop(nodes);
     swarm.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_places_two_thousand_tasks_in_few_entries() {
+    let given = sim::leader::given(NODES, SERVICES, REPLICAS);
+    let wanted = usize::try_from(u64::from(SERVICES) * REPLICAS).unwrap();
+    let filled = sim::leader::place(given, wanted).await;
+    assert!(filled.entries < 200, "changes share entries: {}", filled.entries);
+    assert!(filled.placing <= filled.total, "placing is a part of it");
+}

@@ -137,7 +137,7 @@ impl World {
         task.id = task_id.clone();
         let servers = words.iter().filter_map(|word| word.strip_prefix("dns:"));
         task.spec.container.dns.nameservers = servers.map(str::to_owned).collect();
-        let item = AssignedTask { task, withdrawn: false, registry_auth: None };
+        let item = AssignedTask { task: task.into(), withdrawn: false, registry_auth: None };
         self.view.insert(ItemKey::Task(task_id), Item::Task(Box::new(item)));
     }
 

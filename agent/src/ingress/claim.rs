@@ -53,6 +53,8 @@ async fn explain(protocol: Protocol, port: u16, source: io::Error) -> ClaimError
 mod tests {
     use std::net::TcpListener;
 
+    use std::sync::Arc;
+
     use swarmnet_model::{DesiredState, PortSpec, PublishMode};
 
     use super::*;
@@ -60,7 +62,7 @@ mod tests {
 
     fn task(port: u16) -> AssignedTask {
         let mut assigned = fixture::assigned("web", 1, DesiredState::Running);
-        assigned.task.endpoint_spec.ports = vec![PortSpec {
+        Arc::make_mut(&mut assigned.task).endpoint_spec.ports = vec![PortSpec {
             name: String::new(),
             protocol: Protocol::Tcp,
             target_port: 80,

@@ -110,8 +110,11 @@ impl Scene {
         let container_id = format!("container-of-{id}");
         self.engine.add_stray(&container_id, &id, "n1");
         task.status.container = Some(ContainerStatus { container_id, pid: 7, exit_code: 0 });
-        let item =
-            Item::Task(Box::new(AssignedTask { task, withdrawn: false, registry_auth: None }));
+        let item = Item::Task(Box::new(AssignedTask {
+            task: task.into(),
+            withdrawn: false,
+            registry_auth: None,
+        }));
         self.told.send_modify(|told| {
             let view = NodeView::clone(&told.view).update(ItemKey::Task(id.clone()), item);
             told.view = Arc::new(view);

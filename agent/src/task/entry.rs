@@ -16,7 +16,7 @@ use crate::backoff::{Backoff, seed};
 const RETRY_WAITS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(8));
 
 pub(super) struct Entry {
-    task: Option<Task>,
+    task: Option<Arc<Task>>,
     registry_auth: Option<SecretText>,
     pub(super) wish: Wish,
     pub(super) memory: Memory,
@@ -36,7 +36,7 @@ impl Entry {
     pub(super) fn new(task_id: &TaskId, assigned: Option<&AssignedTask>) -> Self {
         let wish = Wish::of(assigned);
         Self {
-            task: assigned.map(|assigned| assigned.task.clone()),
+            task: assigned.map(|assigned| Arc::clone(&assigned.task)),
             registry_auth: assigned.and_then(|assigned| assigned.registry_auth.clone()),
             wish,
             memory: Memory::default(),
@@ -77,7 +77,7 @@ impl Entry {
     pub(super) fn assign(&mut self, assigned: Option<&AssignedTask>) {
         let wish = Wish::of(assigned);
         if let Some(assigned) = assigned {
-            self.task = Some(assigned.task.clone());
+            self.task = Some(Arc::clone(&assigned.task));
             self.registry_auth.clone_from(&assigned.registry_auth);
         }
         if wish == self.wish {

@@ -49,7 +49,7 @@ pub(crate) fn task(service: &str, slot: u64) -> Task {
 
 pub(crate) fn assigned(service: &str, slot: u64, desired: DesiredState) -> AssignedTask {
     let task = Task { desired_state: desired, ..task(service, slot) };
-    AssignedTask { task, withdrawn: false, registry_auth: None }
+    AssignedTask { task: task.into(), withdrawn: false, registry_auth: None }
 }
 
 /// One overlay and the gateway network.

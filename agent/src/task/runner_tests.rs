@@ -274,7 +274,7 @@ async fn a_lost_event_is_made_good_by_the_safety_period() {
 async fn an_unhealthy_task_fails_and_a_healthy_one_runs() {
     let node = node(&Arc::new(FakeEngine::new()));
     let mut checked = web(1, DesiredState::Running);
-    checked.task.spec.container.healthcheck = Some(Healthcheck::default());
+    Arc::make_mut(&mut checked.task).spec.container.healthcheck = Some(Healthcheck::default());
     node.tell([checked], true);
     node.reaches(1, TaskState::Starting).await;
     node.pass(30).await;
@@ -311,7 +311,7 @@ async fn a_container_renamed_by_hand_does_not_outlive_its_task() {
     engine.add_stray("renamed", &id(1), "n1");
     let mut node = node(&engine);
     let mut ended = web(1, DesiredState::Shutdown);
-    ended.task.status.state = TaskState::Failed;
+    Arc::make_mut(&mut ended.task).status.state = TaskState::Failed;
     node.tell([ended], true);
     node.pass(60).await;
     assert_eq!(engine.show(), "renamed exited \n");

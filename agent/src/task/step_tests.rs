@@ -22,7 +22,7 @@ fn world(desired: DesiredState) -> World {
     let assigned = fixture::assigned("web", 1, desired);
     World {
         wish: Wish::of(Some(&assigned)),
-        status: assigned.task.status,
+        status: assigned.task.status.clone(),
         container: None,
         prepared: None,
         host_ports: Vec::new(),

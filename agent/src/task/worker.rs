@@ -37,7 +37,7 @@ pub(super) struct Job {
     pub(super) task_id: TaskId,
     /// The last assignment, also of a task that is no longer assigned; `None` for a container whose
     /// task is unknown.
-    pub(super) task: Option<Task>,
+    pub(super) task: Option<Arc<Task>>,
     pub(super) registry_auth: Option<SecretText>,
     pub(super) wish: Wish,
     pub(super) memory: Memory,
@@ -121,7 +121,7 @@ impl Worker {
 
     /// A container of that name without the task's label is not the task's.
     async fn look(&self, job: &mut Job) -> Result<Option<ContainerFacts>, EngineError> {
-        let name = job.task.as_ref().map(Task::container_name);
+        let name = job.task.as_deref().map(Task::container_name);
         let references = [job.memory.container.clone(), name];
         for reference in references.into_iter().flatten() {
             let found = self.engine.container(&reference).await?;
@@ -251,7 +251,7 @@ impl Worker {
 
     async fn stop(&self, job: &Job, container: &str) -> Result<(), EngineError> {
         let _turn = self.stops.acquire().await.expect("the semaphore is never closed");
-        let grace = job.task.as_ref().map_or(STOP_GRACE_PERIOD, grace_period);
+        let grace = job.task.as_deref().map_or(STOP_GRACE_PERIOD, grace_period);
         match self.engine.stop_container(container, grace).await {
             Err(EngineError::Missing { .. }) => Ok(()),
             other => other,

@@ -6,8 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use swarmnet_model::view::BackendState;
-use swarmnet_model::{Item, ItemKey, TaskId, ViewUpdate};
+use swarmnet_model::TaskId;
 
 /// What one node was told of backends, by generation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,39 +20,31 @@ pub struct Told {
 }
 
 impl Told {
-    /// Notes an update that is being sent.
-    pub fn note(&mut self, update: &ViewUpdate) {
-        if update.full {
-            self.withdraw_all(update.generation);
+    /// Notes that a generation is being sent which says of a backend whether it takes new flows.
+    pub fn note(&mut self, task: &TaskId, active: bool, generation: u64) {
+        if active {
+            self.withdrawn_in.remove(task);
+            self.active.insert(task.clone());
+        } else {
+            self.withdraw(task, generation);
         }
-        for key in &update.removed {
-            if let ItemKey::Backend(task) = key {
-                self.withdraw(task, update.generation);
-            }
+    }
+
+    /// Notes that a generation is being sent which is the whole view.
+    pub fn note_full(&mut self, generation: u64) {
+        for task in std::mem::take(&mut self.active) {
+            self.withdrawn_in.insert(task, generation);
         }
-        for (key, item) in &update.put {
-            let (ItemKey::Backend(task), Item::Backend(backend)) = (key, item) else { continue };
-            match backend.state {
-                BackendState::Active => {
-                    self.withdrawn_in.remove(task);
-                    self.active.insert(task.clone());
-                }
-                BackendState::Placed | BackendState::Draining | BackendState::Down => {
-                    self.withdraw(task, update.generation);
-                }
-            }
-        }
+    }
+
+    /// True if there is no task that the node may send new flows to.
+    pub fn is_idle(&self) -> bool {
+        self.active.is_empty() && self.withdrawn_in.is_empty()
     }
 
     fn withdraw(&mut self, task: &TaskId, generation: u64) {
         if self.active.remove(task) {
             self.withdrawn_in.insert(task.clone(), generation);
-        }
-    }
-
-    fn withdraw_all(&mut self, generation: u64) {
-        for task in std::mem::take(&mut self.active) {
-            self.withdrawn_in.insert(task, generation);
         }
     }
 
@@ -72,27 +63,7 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use swarmnet_model::view::Backend;
-    use swarmnet_model::{NodeId, ServiceId};
-
     use super::*;
-
-    fn update(generation: u64, full: bool, states: &[(&str, BackendState)]) -> ViewUpdate {
-        let put = states.iter().map(|(id, state)| {
-            let task_id = TaskId::from_text(*id);
-            let backend = Backend {
-                task_id: task_id.clone(),
-                task_name: format!("{id}.1"),
-                service_id: Some(ServiceId::from_text("s")),
-                node_id: NodeId::from_text("n"),
-                state: *state,
-                attachments: Vec::new(),
-                gateway: None,
-            };
-            (ItemKey::Backend(task_id), Item::Backend(backend))
-        });
-        ViewUpdate { generation, full, put: put.collect(), removed: Vec::new() }
-    }
 
     fn task() -> TaskId {
         TaskId::from_text("t")
@@ -101,10 +72,10 @@ mod tests {
     #[test]
     fn a_backend_is_withdrawn_when_the_node_has_applied_the_generation_that_says_so() {
         let mut told = Told::default();
-        told.note(&update(1, true, &[("t", BackendState::Active)]));
+        told.note(&task(), true, 1);
         told.acknowledge(1);
         assert!(!told.is_withdrawn(&task()));
-        told.note(&update(2, false, &[("t", BackendState::Draining)]));
+        told.note(&task(), false, 2);
         assert!(!told.is_withdrawn(&task()));
         told.acknowledge(2);
         assert!(told.is_withdrawn(&task()));
@@ -113,28 +84,26 @@ mod tests {
     #[test]
     fn a_backend_that_never_served_is_withdrawn_at_once() {
         let mut told = Told::default();
-        told.note(&update(1, true, &[("t", BackendState::Placed)]));
+        told.note(&task(), false, 1);
         assert!(told.is_withdrawn(&task()));
     }
 
     #[test]
-    fn removal_from_the_view_withdraws() {
+    fn a_whole_view_withdraws_what_it_does_not_name() {
         let mut told = Told::default();
-        told.note(&update(1, true, &[("t", BackendState::Active)]));
-        let mut gone = update(2, false, &[]);
-        gone.removed.push(ItemKey::Backend(task()));
-        told.note(&gone);
+        told.note(&task(), true, 1);
+        told.note_full(2);
         assert!(!told.is_withdrawn(&task()));
         told.acknowledge(5);
-        assert!(told.is_withdrawn(&task()));
+        assert!(told.is_withdrawn(&task()) && told.is_idle());
     }
 
     #[test]
     fn an_older_acknowledgement_changes_nothing() {
         let mut told = Told::default();
-        told.note(&update(1, true, &[("t", BackendState::Active)]));
+        told.note(&task(), true, 1);
         told.acknowledge(3);
-        told.note(&update(4, false, &[("t", BackendState::Draining)]));
+        told.note(&task(), false, 4);
         told.acknowledge(2);
         assert!(!told.is_withdrawn(&task()));
     }

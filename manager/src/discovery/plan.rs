@@ -199,10 +199,10 @@ fn service_item(service: &Service, networks: &BTreeSet<NetworkId>) -> Option<Ite
 }
 
 /// Returns a task of the node's own.
-pub(super) fn assigned(tables: &Tables, task: &Task, withdrawn: bool) -> Item {
+pub(super) fn assigned(tables: &Tables, task: &Arc<Task>, withdrawn: bool) -> Item {
     let service = tables.services.get(&task.service_id);
     let registry_auth = service.and_then(|service| service.registry.current.clone());
-    Item::Task(Box::new(AssignedTask { task: task.clone(), withdrawn, registry_auth }))
+    Item::Task(Box::new(AssignedTask { task: Arc::clone(task), withdrawn, registry_auth }))
 }
 
 #[cfg(test)]

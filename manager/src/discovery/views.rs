@@ -108,11 +108,15 @@ impl Views {
             return;
         }
         self.withdrawn.clone_from(withdrawn);
+        let mut by_node: BTreeMap<NodeId, BTreeSet<TaskId>> = BTreeMap::new();
         for task in changed {
             let node = self.tables.tasks.get(&task).and_then(|task| task.node_id.clone());
             if let Some(node) = node {
-                self.refresh_own(&node, &[task].into());
+                by_node.entry(node).or_default().insert(task);
             }
+        }
+        for (node, tasks) in by_node {
+            self.refresh_own(&node, &tasks);
         }
     }
 

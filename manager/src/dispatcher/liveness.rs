@@ -1,9 +1,8 @@
 //! Pure: which status each node should have, from its session or the lack of one.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use swarmnet_model::{Node, NodeId, NodeState, NodeStatus, Tables};
+use swarmnet_model::{NodeId, NodeState, NodeStatus, Tables};
 
 use crate::store::Change;
 
@@ -22,41 +21,41 @@ pub enum Seen {
     Silent,
 }
 
+/// Node statuses in one entry, well below its bound in bytes; the next pass writes the others.
+const STATUSES_PER_ENTRY: usize = 2_000;
+
 const LEADER_CHANGED: &str = "Node moved to \"unknown\" state due to leadership change in cluster";
 const LEFT: &str = "node left the swarm";
 const LOST: &str = "heartbeat failure";
 const SILENT: &str = "heartbeat failure for node in \"unknown\" state";
 
-/// Returns the status changes that make the nodes' statuses right.
-pub fn plan(tables: &Tables, seen: &BTreeMap<NodeId, Seen>) -> Vec<Change> {
-    tables
-        .nodes
-        .values()
-        .filter_map(|node| {
-            let status = wanted(node, *seen.get(&node.id)?);
-            (status != node.status).then(|| Change::SetNodeStatus { id: node.id.clone(), status })
+/// Returns status changes that make the nodes' statuses right, so many that they fit an entry.
+pub fn plan(tables: &Tables, mut seen: impl FnMut(&NodeId) -> Seen) -> Vec<Change> {
+    let changed = tables.nodes.values().filter_map(|node| {
+        let (state, message, addr) = wanted(&node.status, seen(&node.id));
+        let status = &node.status;
+        let is_right = (state, message, addr) == (status.state, &status.message, status.addr);
+        (!is_right).then(|| Change::SetNodeStatus {
+            id: node.id.clone(),
+            status: NodeStatus { state, message: message.to_owned(), addr },
         })
-        .collect()
+    });
+    changed.take(STATUSES_PER_ENTRY).collect()
 }
 
-fn wanted(node: &Node, seen: Seen) -> NodeStatus {
-    let keep_addr = |state, message: &str| NodeStatus {
-        state,
-        message: message.to_owned(),
-        addr: node.status.addr,
-    };
-    match (seen, node.status.state) {
-        (Seen::Alive { addr }, _) => {
-            NodeStatus { state: NodeState::Ready, message: String::new(), addr }
-        }
+fn wanted(status: &NodeStatus, seen: Seen) -> (NodeState, &str, Ipv4Addr) {
+    match (seen, status.state) {
+        (Seen::Alive { addr }, _) => (NodeState::Ready, "", addr),
         (Seen::Awaited, NodeState::Ready | NodeState::Disconnected) => {
-            keep_addr(NodeState::Unknown, LEADER_CHANGED)
+            (NodeState::Unknown, LEADER_CHANGED, status.addr)
         }
         (Seen::Awaited, NodeState::Unknown | NodeState::Down)
-        | (Seen::Lost | Seen::Silent, NodeState::Down) => node.status.clone(),
-        (Seen::Left, _) => keep_addr(NodeState::Down, LEFT),
-        (Seen::Lost, _) => keep_addr(NodeState::Down, LOST),
-        (Seen::Silent, _) => keep_addr(NodeState::Down, SILENT),
+        | (Seen::Lost | Seen::Silent, NodeState::Down) => {
+            (status.state, &status.message, status.addr)
+        }
+        (Seen::Left, _) => (NodeState::Down, LEFT, status.addr),
+        (Seen::Lost, _) => (NodeState::Down, LOST, status.addr),
+        (Seen::Silent, _) => (NodeState::Down, SILENT, status.addr),
     }
 }
 
@@ -64,7 +63,7 @@ fn wanted(node: &Node, seen: Seen) -> NodeStatus {
 mod tests {
     use std::sync::Arc;
 
-    use swarmnet_model::{NodeSpec, Role, Timestamp, Version};
+    use swarmnet_model::{Node, NodeSpec, Role, Timestamp, Version};
 
     use super::*;
 
@@ -83,9 +82,8 @@ mod tests {
             manager: None,
         };
         let mut tables = Tables::default();
-        tables.nodes.insert(id.clone(), Arc::new(node));
-        let Change::SetNodeStatus { status, .. } = plan(&tables, &[(id, seen)].into()).pop()?
-        else {
+        tables.nodes.insert(id, Arc::new(node));
+        let Change::SetNodeStatus { status, .. } = plan(&tables, |_| seen).pop()? else {
             panic!("only statuses are written")
         };
         Some((status.state, status.message))

@@ -1,11 +1,12 @@
 //! Sessions of agents: sends each node its view, hears statuses, decides which nodes are alive.
 //!
 //! Owns: one session per node ([`session`]), the loop that keeps them right ([`run`]), node liveness
-//! ([`liveness`]), the gRPC service ([`service`]), and the connectivity test ([`connectivity`]). Does not own: what a view holds (`discovery`).
+//! ([`liveness`]), the gRPC service ([`service`]), one entry for many reports ([`combine`]), and the
+//! connectivity test ([`connectivity`]). Does not own: what a view holds (`discovery`).
 //!
 //! ```text
 //!   Tables ── discovery ──► view per session ── difference ──► stream to the agent
-//!   agent ── Report ──► store (statuses) and Told (applied generation) ──► withdrawn tasks
+//!   agent ── Report ── combine ──► store (statuses), and Told (applied generation) ──► withdrawn tasks
 //! ```
 //!
 //! Stays true: only the leader has sessions; a session's generations grow by one; a session that
@@ -13,7 +14,9 @@
 //! change, it is all made again from the snapshot and the agents' sessions.
 
 pub mod assess;
+pub mod combine;
 pub mod connectivity;
+mod encoded;
 pub mod liveness;
 pub mod run;
 pub mod service;

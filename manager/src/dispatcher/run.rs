@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use swarmnet_model::defaults::{HEARTBEAT_PERIOD, HEARTBEATS_MISSED_MAX};
 use swarmnet_model::limits::{SESSION_QUEUE_MAX, WITHDRAW_BOUND};
-use swarmnet_model::{IdSource, NodeId, Role, Tables, TaskId, ViewUpdate};
-use swarmnet_proto::{document, v1};
+use swarmnet_model::{IdSource, NodeId, Role, Tables, TaskId};
+use swarmnet_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::encoded::Shared;
 use super::liveness::{self, Seen};
 use super::session::Session;
 use crate::discovery::views::Views;
@@ -38,6 +39,8 @@ pub enum Request {
 
 /// A burst of changes makes one pass.
 const COALESCE: Duration = Duration::from_millis(2);
+/// Longest pause that a long pass earns.
+const EFFORT_PAUSE_MAX: Duration = Duration::from_millis(250);
 /// A pass so much later than planned: this process did not run (stopped, or its whole machine).
 const STALL: Duration = Duration::from_secs(1);
 
@@ -92,28 +95,34 @@ pub async fn run(
     loop {
         // A statement of its own: the borrow is a read lock, and `pass` reads the store again.
         let snapshot = tables.borrow_and_update().clone();
-        let wake_at = dispatcher.pass(&snapshot, Instant::now());
-        tokio::select! {
-            biased;
-            () = cancel.cancelled() => return,
-            changed = tables.changed() => {
-                if changed.is_err() {
-                    return;
+        let began = Instant::now();
+        let mut next = dispatcher.pass(&snapshot, began);
+        // Passes take at most half of the time, however many nodes there are.
+        let rested = Instant::now() + began.elapsed().min(EFFORT_PAUSE_MAX);
+        loop {
+            let wanted = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return,
+                () = tokio::time::sleep_until(next) => break,
+                changed = tables.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    Some(Instant::now() + COALESCE)
                 }
-                tokio::time::sleep(COALESCE).await;
-            }
-            Some(request) = requests.recv() => dispatcher.answer(request, Instant::now()),
-            Some(_) = dispatcher.writes.join_next() => {}
-            () = tokio::time::sleep_until(wake_at) => {}
-        }
-        while let Ok(request) = requests.try_recv() {
-            dispatcher.answer(request, Instant::now());
+                Some(_) = dispatcher.writes.join_next() => Some(rested),
+                Some(request) = requests.recv() => {
+                    dispatcher.answer(request, Instant::now()).then_some(rested)
+                }
+            };
+            next = wanted.map_or(next, |at| at.max(rested).min(next));
         }
     }
 }
 
 impl Dispatcher {
-    fn answer(&mut self, request: Request, now: Instant) {
+    /// Returns whether a pass has something to do now that it had not before.
+    fn answer(&mut self, request: Request, now: Instant) -> bool {
         let period = self.period();
         match request {
             Request::Open { node_id, addr, stream } => {
@@ -122,6 +131,7 @@ impl Dispatcher {
                 self.gone.remove(&node_id);
                 let connected = Connected { session, stream, managers: Vec::new(), role: None };
                 self.connected.insert(node_id, connected);
+                return true;
             }
             Request::Heartbeat { node_id, session_id, reply } => {
                 let session = self.session(&node_id, &session_id);
@@ -137,6 +147,7 @@ impl Dispatcher {
                     session.heartbeat(now, period);
                     session.acknowledge(generation);
                 }
+                return self.draining.len() > self.withdrawn.len();
             }
             Request::Probe { order, reply } => {
                 // The caller may have given up; the nodes' findings then find nobody.
@@ -147,8 +158,10 @@ impl Dispatcher {
                 tracing::info!(node.id = %node_id, "node leaves the swarm");
                 self.connected.remove(&node_id);
                 self.gone.insert(node_id, Seen::Left);
+                return true;
             }
         }
+        false
     }
 
     /// A session that has no room for the question is as good as a node that does not answer.
@@ -196,10 +209,11 @@ impl Dispatcher {
         self.expire(tables, now);
         self.write_statuses(tables, now);
         self.withdraw(now);
-        self.send(tables);
+        let mut shared = Shared::default();
+        self.send(tables, &mut shared);
         // What was just sent may withdraw a task that no node was using.
         if self.withdraw(now) {
-            self.send(tables);
+            self.send(tables, &mut shared);
         }
         self.due = self.wake_at(now);
         self.due
@@ -230,28 +244,22 @@ impl Dispatcher {
         self.gone.retain(|node_id, _| tables.nodes.contains_key(node_id));
     }
 
-    fn seen(&mut self, tables: &Tables, now: Instant) -> BTreeMap<NodeId, Seen> {
-        let grace = self.period() * HEARTBEATS_MISSED_MAX;
-        let mut seen = BTreeMap::new();
-        for node_id in tables.nodes.keys() {
-            let state = if let Some(connected) = self.connected.get(node_id) {
-                // The next wait begins when this session ends, not when the node first joined.
-                self.awaited.remove(node_id);
-                Seen::Alive { addr: connected.session.addr }
-            } else if let Some(how) = self.gone.get(node_id) {
-                *how
-            } else {
-                let since = *self.awaited.entry(node_id.clone()).or_insert(now);
-                if now < since + grace { Seen::Awaited } else { Seen::Silent }
-            };
-            seen.insert(node_id.clone(), state);
+    fn seen(&mut self, node_id: &NodeId, grace: Duration, now: Instant) -> Seen {
+        if let Some(connected) = self.connected.get(node_id) {
+            // The next wait begins when this session ends, not when the node first joined.
+            self.awaited.remove(node_id);
+            return Seen::Alive { addr: connected.session.addr };
         }
-        seen
+        if let Some(how) = self.gone.get(node_id) {
+            return *how;
+        }
+        let since = *self.awaited.entry(node_id.clone()).or_insert(now);
+        if now < since + grace { Seen::Awaited } else { Seen::Silent }
     }
 
     fn write_statuses(&mut self, tables: &Tables, now: Instant) {
-        let seen = self.seen(tables, now);
-        let changes = liveness::plan(tables, &seen);
+        let grace = self.period() * HEARTBEATS_MISSED_MAX;
+        let changes = liveness::plan(tables, |node_id| self.seen(node_id, grace, now));
         if changes.is_empty() || !self.writes.is_empty() {
             return;
         }
@@ -269,26 +277,31 @@ impl Dispatcher {
         let stopping = self.views.stopping();
         self.draining.retain(|task, _| stopping.contains(task));
         self.withdrawn.retain(|task| stopping.contains(task));
-        let before = self.withdrawn.len();
+        let known = self.withdrawn.len();
         let warm = now >= self.cold_until;
+        let told = self.connected.values().map(|connected| connected.session.told());
+        let using: Vec<_> = told.filter(|told| !told.is_idle()).collect();
         for task in stopping {
+            if self.withdrawn.contains(task) {
+                continue;
+            }
             let since = *self.draining.entry(task.clone()).or_insert(now);
-            let everywhere = self.connected.values().all(|c| c.session.told().is_withdrawn(task));
+            let everywhere = using.iter().all(|told| told.is_withdrawn(task));
             if (warm && everywhere) || now >= since + WITHDRAW_BOUND {
                 self.withdrawn.insert(task.clone());
             }
         }
-        self.withdrawn.len() > before
+        self.withdrawn.len() > known
     }
 
     /// Sends every session what it lacks; one that cannot take it ends.
-    fn send(&mut self, tables: &Tables) {
+    fn send(&mut self, tables: &Tables, shared: &mut Shared) {
         self.views.withdraw(&self.withdrawn);
         let views = &self.views;
         let managers = managers(tables);
         let period = self.period();
         self.connected.retain(|node_id, connected| {
-            let update = connected.session.advance(views.of(node_id));
+            let update = connected.session.advance(views.of(node_id), shared);
             let role = tables.nodes.get(node_id).map(|node| node.next_role());
             if update.is_none() && connected.managers == managers && connected.role == role {
                 return !connected.stream.is_closed();
@@ -298,7 +311,7 @@ impl Dispatcher {
             let session = &connected.session.id;
             let message = v1::SessionMessage {
                 role: role.map(|role| role.as_str().to_owned()).unwrap_or_default(),
-                ..message(session, period, &managers, update.as_ref())
+                ..message(session, period, &managers, update)
             };
             match connected.stream.try_send(message) {
                 Ok(()) => true,
@@ -343,13 +356,13 @@ fn message(
     session_id: &str,
     period: Duration,
     managers: &[v1::Manager],
-    update: Option<&ViewUpdate>,
+    update: Option<Vec<u8>>,
 ) -> v1::SessionMessage {
     v1::SessionMessage {
         session_id: session_id.to_owned(),
         heartbeat_period_ms: u64::try_from(period.as_millis()).unwrap_or(u64::MAX),
         managers: managers.to_vec(),
-        view_update: update.map(document::encode).unwrap_or_default(),
+        view_update: update.unwrap_or_default(),
         ..v1::SessionMessage::default()
     }
 }

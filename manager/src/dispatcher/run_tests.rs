@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use swarmnet_model::{
     Clock, DesiredState, EndpointSpec, Item, ItemKey, Node, NodeSpec, NodeState, NodeStatus,
     PortSpec, PublishMode, Role, Service, ServiceEndpoint, ServiceId, ServiceMode, ServiceSpec,
-    Task, TaskSpec, TaskState, TaskStatus, Timestamp, Version,
+    Task, TaskSpec, TaskState, TaskStatus, Timestamp, Version, ViewUpdate,
 };
+use swarmnet_proto::document;
 use tokio::time::timeout;
 
 use super::*;

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::combine::Write;
 use super::connectivity;
 use super::run::{self, Request as Ask};
 use crate::store::{Change, ProposeError, Store};
@@ -30,31 +31,55 @@ use crate::{address, control};
 
 /// Pending requests to the loop: a slow loop makes callers wait, not memory grow.
 const REQUESTS_MAX: usize = 1_024;
+/// Callers whose changes wait for the entry that is being written.
+const WRITES_MAX: usize = 1_024;
 
 /// Where the running loop takes requests; closed while this manager does not lead.
 #[derive(Clone, Default)]
 pub struct Desk {
-    asks: Arc<ArcSwapOption<mpsc::Sender<Ask>>>,
+    open: Arc<ArcSwapOption<Senders>>,
     /// The connectivity test that goes on.
     pub(super) test: connectivity::Current,
 }
 
+struct Senders {
+    asks: mpsc::Sender<Ask>,
+    writes: mpsc::Sender<Write>,
+}
+
 impl Desk {
-    /// Opens the desk for a new loop; it closes when the returned guard is dropped.
-    pub fn open(&self) -> (OpenDesk, mpsc::Receiver<Ask>) {
-        let (sender, receiver) = mpsc::channel(REQUESTS_MAX);
-        self.asks.store(Some(Arc::new(sender)));
-        (OpenDesk(self.clone()), receiver)
+    /// Opens the desk for new loops; it closes when the returned guard is dropped.
+    pub fn open(&self) -> (OpenDesk, mpsc::Receiver<Ask>, mpsc::Receiver<Write>) {
+        let (asks, asked) = mpsc::channel(REQUESTS_MAX);
+        let (writes, to_write) = mpsc::channel(WRITES_MAX);
+        self.open.store(Some(Arc::new(Senders { asks, writes })));
+        (OpenDesk(self.clone()), asked, to_write)
     }
 
     /// True while this manager leads.
     fn is_open(&self) -> bool {
-        self.asks.load().is_some()
+        self.open.load().is_some()
     }
 
     pub(crate) async fn ask(&self, ask: Ask) -> Result<(), Status> {
-        let sender = self.asks.load_full().ok_or_else(not_leading)?;
-        sender.send(ask).await.map_err(|_| not_leading())
+        let open = self.open.load_full().ok_or_else(not_leading)?;
+        open.asks.send(ask).await.map_err(|_| not_leading())
+    }
+
+    /// Returns once the changes are written, with those of others; none of them may be refusable.
+    async fn write(&self, changes: Vec<Change>) -> Result<(), Status> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let open = self.open.load_full().ok_or_else(not_leading)?;
+        let (answer, written) = oneshot::channel();
+        open.writes.send(Write { changes, answer }).await.map_err(|_| not_leading())?;
+        drop(open);
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(ProposeError::NotLeader { .. })) | Err(_) => Err(not_leading()),
+            Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
+        }
     }
 }
 
@@ -63,7 +88,7 @@ pub struct OpenDesk(Desk);
 
 impl Drop for OpenDesk {
     fn drop(&mut self) {
-        self.0.asks.store(None);
+        self.0.open.store(None);
     }
 }
 
@@ -109,13 +134,8 @@ impl DispatcherService {
     }
 
     async fn propose(&self, changes: Vec<Change>) -> Result<(), Status> {
-        let proposal = timeout(CALL_TIMEOUT, self.store.propose(changes)).await;
-        match proposal {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(ProposeError::NotLeader { .. })) => Err(not_leading()),
-            Ok(Err(error)) => Err(Status::unavailable(error.to_string())),
-            Err(_) => Err(late()),
-        }
+        let written = timeout(CALL_TIMEOUT, self.desk.write(changes)).await;
+        written.unwrap_or_else(|_| Err(late()))
     }
 
     /// Statuses that say something the store does not hold yet.

@@ -40,9 +40,15 @@ pub fn plan(tables: &Tables, now: Timestamp, ids: &mut dyn IdSource) -> Plan {
 }
 
 /// The orchestrator of one leader: looks at services of which something has changed.
-#[derive(Default)]
 pub struct Orchestrator {
     follower: Follower,
+}
+
+impl Default for Orchestrator {
+    fn default() -> Self {
+        // States and times of tasks decide restarts and updates: every change may matter.
+        Self { follower: Follower::new(|_, _| true) }
+    }
 }
 
 impl Orchestrator {

@@ -45,7 +45,7 @@ fn entry(term: u64, index: u64) -> Entry {
         addr: [10, 0, 0, 1].into(),
     };
     let change = Change::SetNodeStatus { id: NodeId::from_text("n1"), status };
-    let transaction = Transaction { now: Timestamp(1), changes: vec![change] };
+    let transaction = Transaction { now: Timestamp(1), changes: [change].into() };
     Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(transaction) }
 }
 

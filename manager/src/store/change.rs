@@ -5,6 +5,8 @@
 //! loops (`AssignTask`, `ReportTask`, …) carry the state they expect; one that no longer fits is
 //! skipped, since the next pass plans from what is there.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use swarmnet_model::node::ManagerMember;
 use swarmnet_model::{
@@ -18,7 +20,8 @@ use swarmnet_model::{
 pub struct Transaction {
     /// The leader's clock when it proposed; apply reads no other.
     pub now: Timestamp,
-    pub changes: Vec<Change>,
+    /// Shared: log, appliers and replication hold the same changes.
+    pub changes: Arc<[Change]>,
 }
 
 /// One write. Versions and times inside objects are overwritten by apply.

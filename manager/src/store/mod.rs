@@ -77,7 +77,11 @@ impl Store {
     /// # Errors
     /// `TooLarge` before anything is sent. `Refused`: a guard failed, nothing was applied.
     /// `NotLeader`, `Unavailable`, `TimedOut`: it may still be applied later.
-    pub async fn propose(&self, changes: Vec<Change>) -> Result<Version, ProposeError> {
+    pub async fn propose(
+        &self,
+        changes: impl Into<Arc<[Change]>> + Send,
+    ) -> Result<Version, ProposeError> {
+        let changes = changes.into();
         if changes.is_empty() {
             return Ok(self.snapshot().version);
         }

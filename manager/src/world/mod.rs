@@ -201,7 +201,7 @@ impl World {
 
     pub(crate) fn write(&mut self, changes: Vec<Change>) {
         let index = self.tables.version.0 + 1;
-        let transaction = Transaction { now: self.now, changes };
+        let transaction = Transaction { now: self.now, changes: changes.into() };
         let (tables, outcome) = apply(&self.tables, index, &transaction);
         outcome.expect("the planner plans only what fits");
         self.tables = tables;

@@ -1,5 +1,6 @@
 //! A real manager (Raft on disk, gRPC with mutual TLS) for nodes that only say that they run tasks.
 
+pub(crate) mod leader;
 pub(crate) mod node;
 
 use std::collections::BTreeMap;
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use swarmnet_manager::ca::{NodeKey, Subject, issue, new_root};
 use swarmnet_manager::ids::OsIds;
-use swarmnet_manager::store::Change;
+use swarmnet_manager::store::{Change, Store};
 use swarmnet_manager::{Manager, ManagerConfig};
 use swarmnet_model::id::base36;
 use swarmnet_model::limits::CHANGES_PER_TRANSACTION;
@@ -25,8 +26,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for a state, on a machine that has other work as well.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// Longest time of one phase (all nodes join, all tasks run, all are gone), on a machine that has
+/// other work as well.
+const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const MANAGER: &str = "manager";
 const CERTIFICATE_LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -110,11 +112,7 @@ impl Swarm {
     }
 
     pub(crate) async fn wait(&self, what: &str, there: impl Fn(&Tables) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !there(&self.tables()) {
-            assert!(Instant::now() < deadline, "{what}: {}", told(&self.tables()));
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        until(self.manager.store(), what, there).await;
     }
 
     /// Creates services and waits until all their tasks run; looks at the state every so often.
@@ -142,7 +140,7 @@ impl Swarm {
             if reached(TaskState::Running) == wanted {
                 break;
             }
-            assert!(began.elapsed() < PATIENCE, "all run: {}", told(&tables));
+            assert!(began.elapsed() < PATIENCE, "not in time: all run: {}", told(&tables));
             tokio::time::sleep(look_every).await;
         }
         let (first, last) = (first.unwrap_or(began), last.unwrap_or_else(Instant::now));
@@ -160,6 +158,15 @@ impl Swarm {
         self.manager.stop().await;
         self.stop.cancel();
         while self.serving.join_next().await.is_some() {}
+    }
+}
+
+/// Waits for a state; says how far it got if the time does not suffice.
+async fn until(store: &Store, what: &str, there: impl Fn(&Tables) -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !there(&store.snapshot()) {
+        assert!(Instant::now() < deadline, "not in time: {what}: {}", told(&store.snapshot()));
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

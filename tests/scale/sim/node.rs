@@ -146,13 +146,13 @@ impl Desk {
         todo.generation = update.generation;
         for (_, item) in update.put {
             let Item::Task(assigned) = item else { continue };
-            let task = assigned.task;
+            let task = &assigned.task;
             let goal = if task.desired_state.is_terminal() {
                 TaskState::Shutdown
             } else {
                 TaskState::Running
             };
-            let entry = todo.tasks.entry(task.id).or_insert((task.status.state, goal));
+            let entry = todo.tasks.entry(task.id.clone()).or_insert((task.status.state, goal));
             entry.1 = goal;
         }
         for key in update.removed {

@@ -31,7 +31,7 @@ pub fn apply(
 ) -> (Tables, Result<(), Refused>) {
     let mut writer =
         Writer { tables: tables.clone(), version: Version(index), now: transaction.now };
-    for change in &transaction.changes {
+    for change in transaction.changes.iter() {
         if let Err(refused) = writer.write(change) {
             return (tables.clone(), Err(refused));
         }

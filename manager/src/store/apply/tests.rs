@@ -142,7 +142,7 @@ pub(super) fn tables(entries: impl IntoIterator<Item = Change>) -> Tables {
 
 pub(super) fn step(tables: &Tables, index: u64, changes: Vec<Change>) -> Result<Tables, Refused> {
     let now = Timestamp(i64::try_from(index).unwrap());
-    let (after, outcome) = apply(tables, index, &Transaction { now, changes });
+    let (after, outcome) = apply(tables, index, &Transaction { now, changes: changes.into() });
     outcome.map(|()| after)
 }
 
@@ -189,7 +189,7 @@ fn one_bad_change_refuses_the_whole_entry() {
         Change::CreateNode(Box::new(node("n2"))),
         Change::CreateService(Box::new(service("s2", "web"))),
     ];
-    let transaction = Transaction { now: Timestamp(9), changes: entry };
+    let transaction = Transaction { now: Timestamp(9), changes: entry.into() };
     let (after, outcome) = apply(&before, 9, &transaction);
     assert_eq!(outcome, Err(Refused::Exists { kind: "service".into(), id: "web".into() }));
     assert_eq!(after, before);

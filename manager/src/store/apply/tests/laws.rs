@@ -172,13 +172,14 @@ proptest! {
         let mut tables = populated();
         let mut elsewhere = tables.clone();
         for (index, changes) in (tables.version.0 + 1..).zip(entries) {
-            let transaction = Transaction { now: Timestamp(i64::try_from(index).unwrap()), changes };
+            let now = Timestamp(i64::try_from(index).unwrap());
+            let transaction = Transaction { now, changes: changes.into() };
             let (after, outcome) = apply(&tables, index, &transaction);
             match outcome {
                 Ok(()) => {
                     prop_assert_eq!(after.version, Version(index));
                     check_invariants(&tables, &after);
-                    if let [only] = transaction.changes.as_slice() {
+                    if let [only] = &*transaction.changes {
                         check_guard(&tables, only);
                     }
                 }
