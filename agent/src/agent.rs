@@ -357,7 +357,7 @@ fn local_networks(present: &[EngineNetwork], view: &NodeView) -> LocalNetworks {
 fn host_ports(view: &NodeView) -> BTreeMap<TaskId, Vec<PublishedPort>> {
     let wanted = tasks(view).filter(|assigned| !assigned.task.desired_state.is_terminal());
     let ports = wanted.map(|assigned| {
-        let ports = assigned.task.endpoint_spec.host_ports().cloned().collect::<Vec<_>>();
+        let ports = assigned.task.host_ports().cloned().collect::<Vec<_>>();
         (assigned.task.id.clone(), ports)
     });
     ports.filter(|(_, ports)| !ports.is_empty()).collect()

@@ -310,7 +310,7 @@ impl DataPlane {
             None
         };
         networks.extend(gateway.map(|address| networks::gateway(id, address, pool)));
-        Ok(TaskNetworks { networks, gateway, resolv_conf: None })
+        Ok(TaskNetworks { networks, gateway, ..TaskNetworks::default() })
     }
 
     /// Forgets what was reserved for a task.

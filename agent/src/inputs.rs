@@ -74,7 +74,7 @@ impl Inputs {
 
     /// Returns the tasks with ports that only this node serves.
     pub fn host_tasks(&self) -> impl Iterator<Item = &AssignedTask> {
-        self.tasks().filter(|task| task.task.endpoint_spec.host_ports().next().is_some())
+        self.tasks().filter(|task| task.task.host_ports().next().is_some())
     }
 
     pub fn network(&self, id: &NetworkId) -> Option<&NetworkItem> {

@@ -211,7 +211,7 @@ fn publishes(item: Option<&Item>) -> bool {
 
 fn has_host_ports(item: Option<&Item>) -> bool {
     let Some(Item::Task(task)) = item else { return false };
-    task.task.endpoint_spec.host_ports().next().is_some()
+    task.task.host_ports().next().is_some()
 }
 
 fn service_of(item: Option<&Item>) -> Option<ServiceId> {
@@ -256,7 +256,7 @@ impl Part {
         let mut part: NodeView = few.collect();
         let services = self.services.iter().cloned().map(ItemKey::Service);
         let backends = self.backends.iter().cloned().map(ItemKey::Backend);
-        let own = tasks(view).filter(|t| t.task.endpoint_spec.host_ports().next().is_some());
+        let own = tasks(view).filter(|t| t.task.host_ports().next().is_some());
         let own = own.map(|task| ItemKey::Task(task.task.id.clone()));
         for key in services.chain(backends).chain(own) {
             if let Some(item) = view.get(&key) {

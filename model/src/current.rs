@@ -38,6 +38,7 @@ fn is_same_but_placement(a: &TaskSpec, b: &TaskSpec) -> bool {
         restart,
         placement: _,
         networks,
+        predefined,
         log_driver,
         force_update,
     } = a;
@@ -45,6 +46,7 @@ fn is_same_but_placement(a: &TaskSpec, b: &TaskSpec) -> bool {
         && *resources == b.resources
         && *restart == b.restart
         && *networks == b.networks
+        && *predefined == b.predefined
         && *log_driver == b.log_driver
         && *force_update == b.force_update
 }

@@ -10,6 +10,7 @@ use crate::container::{ContainerSpec, LogDriver};
 use crate::endpoint::{Attachment, EndpointSpec, PublishedPort};
 use crate::id::{NetworkId, NodeId, ServiceId, TaskId};
 use crate::placement::Placement;
+use crate::predefined::PredefinedNetwork;
 use crate::resources::{GenericResource, Resources};
 use crate::restart::RestartPolicy;
 use crate::service::Document;
@@ -24,6 +25,9 @@ pub struct TaskSpec {
     pub restart: Option<RestartPolicy>,
     pub placement: Placement,
     pub networks: Vec<NetworkAttachmentSpec>,
+    /// The engine's own network that the user wants the tasks on.
+    #[serde(default)]
+    pub predefined: Option<PredefinedNetwork>,
     pub log_driver: Option<LogDriver>,
     pub force_update: u64,
 }
@@ -117,6 +121,13 @@ impl Task {
     /// Returns the name of the task's container: `<task name>.<task id>`.
     pub fn container_name(&self) -> String {
         format!("{}.{}", self.name(), self.id)
+    }
+
+    /// Returns the ports that the task's own node serves for it. A task in the node's network
+    /// namespace listens there itself.
+    pub fn host_ports(&self) -> impl Iterator<Item = &PublishedPort> {
+        let served = self.spec.predefined != Some(PredefinedNetwork::Host);
+        self.endpoint_spec.host_ports().filter(move |_| served)
     }
 
     /// True if the task still takes part: wished to run and not ended.

@@ -30,6 +30,7 @@ mod networks;
 mod nodes;
 mod observe;
 mod overlay;
+mod own_networks;
 mod registry;
 mod restart;
 mod run;
@@ -79,6 +80,19 @@ const CASES: &[Case] = &[
     ("hosts_reach_ports_by_every_name", mesh::hosts_reach_ports_by_every_name),
     ("large_answers_pass_the_tunnel", mesh::large_answers_pass),
     ("tasks_and_local_containers_are_apart", egress::tasks_and_local_containers_are_apart),
+    (
+        "a_service_on_the_host_network_listens_on_its_nodes",
+        own_networks::a_service_on_the_host_network_listens_on_its_nodes,
+    ),
+    ("a_stack_uses_the_host_network", own_networks::a_stack_uses_the_host_network),
+    (
+        "what_cannot_be_on_the_host_network_is_refused",
+        own_networks::what_cannot_be_on_the_host_network_is_refused,
+    ),
+    (
+        "a_task_that_asks_for_no_network_is_on_the_bridge",
+        own_networks::a_task_that_asks_for_no_network_is_on_the_bridge,
+    ),
     ("internal_networks_have_no_way_out", egress::internal_networks_have_no_way_out),
     ("tasks_reach_the_outside_by_their_node", egress::tasks_reach_the_outside_by_their_node),
     ("flushed_firewalls_disturb_nothing", mesh::flushed_firewalls_disturb_nothing),

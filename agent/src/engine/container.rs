@@ -85,7 +85,7 @@ pub fn container_request(
         stop_signal: spec.stop_signal.clone(),
         stop_timeout: Some(seconds(grace_period(task))),
         healthcheck: spec.healthcheck.as_ref().map(healthcheck),
-        host_config: Some(host_config(context, first.as_ref(), networks.resolv_conf.as_deref())?),
+        host_config: Some(host_config(context, networks)?),
         networking_config: first.map(|endpoint| NetworkingConfig {
             endpoints_config: Some([(endpoint.network, endpoint.settings)].into_iter().collect()),
         }),
@@ -138,17 +138,17 @@ fn labels(context: &TemplateContext<'_>) -> BTreeMap<String, String> {
 
 fn host_config(
     context: &TemplateContext<'_>,
-    first: Option<&EndpointRequest>,
-    resolv_conf: Option<&Path>,
+    networks: &TaskNetworks,
 ) -> Result<HostConfig, ContainerError> {
     let task = context.task;
     let spec = &task.spec.container;
     let resources = &task.spec.resources;
     let mounts = spec.mounts.iter().map(|mount| engine_mount(mount, context));
     let mut mounts = mounts.collect::<Result<Vec<_>, _>>()?;
+    let resolv_conf = networks.resolv_conf.as_deref();
     mounts.extend(resolv_conf.filter(|_| !covers(&mounts)).map(resolv_mount));
     Ok(HostConfig {
-        network_mode: Some(first.map_or("none", |endpoint| &endpoint.network).to_owned()),
+        network_mode: Some(network_mode(networks).to_owned()),
         restart_policy: Some(RestartPolicy {
             name: Some(RestartPolicyNameEnum::NO),
             maximum_retry_count: None,
@@ -178,6 +178,14 @@ fn host_config(
         log_config: task.spec.log_driver.as_ref().map(log_config),
         ..Default::default()
     })
+}
+
+fn network_mode(networks: &TaskNetworks) -> &str {
+    match (networks.predefined, networks.networks.first()) {
+        (Some(predefined), _) => predefined.name(),
+        (None, Some(first)) => &first.engine_name,
+        (None, None) => "none",
+    }
 }
 
 /// True if the user has a resolv.conf of his own.

@@ -18,7 +18,7 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures::stream::{BoxStream, StreamExt};
 use serde_json::json;
-use swarmnet_model::{NodeId, SecretText, TaskId};
+use swarmnet_model::{NodeId, PredefinedNetwork, SecretText, TaskId};
 use tokio::time::timeout;
 
 use super::container::{ContainerRequest, EndpointRequest, seconds};
@@ -158,7 +158,14 @@ fn log_query(wanted: &ContainerLogs) -> String {
 impl Engine for DockerEngine {
     async fn facts(&self) -> Result<EngineFacts, EngineError> {
         let info = self.call(READ_DEADLINE, |docker| async move { docker.info().await }).await?;
-        Ok(engine_facts(&info))
+        let name = PredefinedNetwork::Bridge.name();
+        let call = |docker: Docker| async move { docker.inspect_network(name, None).await };
+        let has_bridge = match self.call(READ_DEADLINE, call).await {
+            Ok(_) => true,
+            Err(EngineError::Missing { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(engine_facts(&info, has_bridge))
     }
 
     async fn task_containers(

@@ -18,10 +18,12 @@ pub struct EngineFacts {
     pub plugins: Vec<(String, String)>,
     /// Sorted.
     pub generic: Vec<GenericResource>,
+    /// False where the engine was told to have no bridge of its own (`--bridge=none`).
+    pub has_bridge: bool,
 }
 
-/// Picks the facts out of `GET /info`.
-pub fn engine_facts(info: &SystemInfo) -> EngineFacts {
+/// Picks the facts out of `GET /info`; whether there is a bridge it does not say.
+pub fn engine_facts(info: &SystemInfo, has_bridge: bool) -> EngineFacts {
     let labels = info.labels.iter().flatten().map(|label| match label.split_once('=') {
         Some((key, value)) => (key.to_owned(), value.to_owned()),
         None => (label.clone(), String::new()),
@@ -35,6 +37,7 @@ pub fn engine_facts(info: &SystemInfo) -> EngineFacts {
         labels: labels.collect(),
         plugins: plugins(info),
         generic: generic(info),
+        has_bridge,
     }
 }
 
@@ -117,7 +120,8 @@ mod tests {
 
     #[test]
     fn the_description_shows_the_plugin_as_overlay() {
-        let description = describe("node01", Some(&engine_facts(&info())), &Default::default());
+        let description =
+            describe("node01", Some(&engine_facts(&info(), true)), &Default::default());
         expect_test::expect![[r#"
             NodeDescription {
                 hostname: "node01",
@@ -169,7 +173,7 @@ mod tests {
 
     #[test]
     fn without_an_engine_the_machine_is_still_described() {
-        let known = describe("node01", Some(&engine_facts(&info())), &Default::default());
+        let known = describe("node01", Some(&engine_facts(&info(), true)), &Default::default());
         let away = describe("node01", None, &known);
         assert_eq!((away.engine_version.as_str(), away.plugins.len()), ("", 0));
         assert_eq!((away.nano_cpus, away.hostname.as_str()), (2_000_000_000, "node01"));

@@ -26,7 +26,7 @@ pub enum ClaimError {
 /// # Errors
 /// `ClaimError` for the first port that another program has.
 pub async fn claim(placeholders: &mut Placeholders, task: &AssignedTask) -> Result<(), ClaimError> {
-    for port in task.task.endpoint_spec.host_ports() {
+    for port in task.task.host_ports() {
         let key = (port.protocol.number(), port.published_port);
         if placeholders.held().contains(&key) {
             continue;

@@ -73,7 +73,7 @@ fn add_ports(inputs: &Inputs, state: &mut State) {
         let key = ServiceKey::Host(task.task.id.clone());
         let joined = inputs.gateway_of(&task.task.id).is_some();
         if let Some(svc) = inputs.numbers.services.get(&key).filter(|_| joined) {
-            for port in task.task.endpoint_spec.host_ports() {
+            for port in task.task.host_ports() {
                 add_port(state, *svc, port);
             }
         }

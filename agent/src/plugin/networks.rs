@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 use swarmnet_model::view::{NetworkItem, NodeView};
-use swarmnet_model::{Attachment, Task, TaskId};
+use swarmnet_model::{Attachment, PredefinedNetwork, Task, TaskId};
 
 use super::{DRIVER, GATEWAY_NETWORK, GATEWAY_VALUE, NETWORK_OPTION, TASK_OPTION};
 use crate::inputs::network;
@@ -14,9 +14,12 @@ use crate::task::networks::{EngineNetworkSpec, PrepareError, TaskNetwork};
 /// Characters of an id that tell two networks of one name apart, as lists show ids.
 const SHORT_ID: usize = 12;
 
-/// True unless all networks of the task are internal and it publishes nothing.
+/// True unless all networks of the task are internal, it publishes nothing, and the user has not
+/// asked for the engine's bridge, whose place the gateway takes.
 pub fn needs_gateway(task: &Task, view: &NodeView) -> bool {
-    !all_internal(&task.attachments, view) || !task.endpoint_spec.ports.is_empty()
+    !all_internal(&task.attachments, view)
+        || !task.endpoint_spec.ports.is_empty()
+        || task.spec.predefined == Some(PredefinedNetwork::Bridge)
 }
 
 /// True for attachments that leave no way out. Without any there is nothing to be shut in.

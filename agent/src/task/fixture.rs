@@ -77,6 +77,7 @@ pub(crate) fn networks() -> TaskNetworks {
         ],
         gateway: Some(Ipv4Addr::new(172, 31, 240, 2)),
         resolv_conf: None,
+        predefined: None,
     }
 }
 

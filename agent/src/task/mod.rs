@@ -17,6 +17,7 @@ mod collect;
 pub(crate) mod engine_networks;
 mod entry;
 pub mod networks;
+mod predefined;
 mod prepare;
 mod resolv;
 pub mod resolv_files;

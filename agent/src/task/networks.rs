@@ -10,18 +10,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ipnetwork::Ipv4Network;
-use swarmnet_model::{Attachment, Findings, NetworkId, NodeView, Task, TaskId};
+use swarmnet_model::{Attachment, Findings, NetworkId, NodeView, PredefinedNetwork, Task, TaskId};
 use tokio::sync::watch;
 
 /// Engine networks of one task, in the order the container is connected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskNetworks {
-    /// Attachments in the order of the task's spec, the gateway network last. Empty: no network.
+    /// Attachments in the order of the task's spec, the gateway network last.
     pub networks: Vec<TaskNetwork>,
     /// Node-local address of the gateway interface; goes into the task's status.
     pub gateway: Option<Ipv4Addr>,
     /// What it shall see as `/etc/resolv.conf`; `None`: what the engine makes.
     pub resolv_conf: Option<PathBuf>,
+    /// The engine's own network the container is on, instead of any of ours.
+    pub predefined: Option<PredefinedNetwork>,
 }
 
 /// One engine network of a task, and the container's endpoint on it.

@@ -10,7 +10,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use super::engine_networks::EngineNetworks;
-use super::networks::{PrepareError, Wiring};
+use super::networks::{PrepareError, TaskNetworks, Wiring};
+use super::predefined::predefined;
 use super::step::Prepared;
 use crate::engine::container::{ContainerError, ContainerRequest, container_request};
 use crate::engine::facts::EngineFacts;
@@ -99,9 +100,13 @@ impl Preparer {
         view: &NodeView,
         container: Option<&ContainerFacts>,
     ) -> Result<Prepared, Obstacle> {
-        let networks = self.wiring.prepare(task, view).await?;
+        let facts = self.engine_facts();
+        let networks = match predefined(task, &facts) {
+            None => self.wiring.prepare(task, view).await?,
+            predefined => TaskNetworks { predefined, ..TaskNetworks::default() },
+        };
         let prepared = Prepared { gateway: networks.gateway };
-        let request = container_request(&self.context(task, &self.engine_facts()), &networks)?;
+        let request = container_request(&self.context(task, &facts), &networks)?;
         match container {
             Some(known) if known.state != ContainerState::Created => return Ok(prepared),
             Some(known) => {

@@ -138,7 +138,7 @@ impl Worker {
 
     /// Steps until an action is left, and reports every status on the way.
     fn settle(&self, job: &Job, container: Option<&ContainerFacts>) -> Action {
-        let ports = job.task.iter().flat_map(|task| task.endpoint_spec.host_ports());
+        let ports = job.task.iter().flat_map(|task| task.host_ports());
         let host_ports: Vec<_> = ports.cloned().collect();
         loop {
             let status = self.status(job);

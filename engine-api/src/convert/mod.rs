@@ -11,6 +11,7 @@ pub(crate) mod network_view;
 pub(crate) mod node;
 pub(crate) mod node_networks;
 pub(crate) mod node_ports;
+pub(crate) mod predefined;
 pub(crate) mod privileges;
 pub(crate) mod resources;
 pub(crate) mod service;

@@ -5,6 +5,7 @@ use swarmnet_model::{Attachment, Tables, Task, TaskStatus};
 
 use crate::convert::endpoint;
 use crate::convert::network::attached_network;
+use crate::convert::predefined::attached;
 use crate::convert::resources::render_generic;
 use crate::convert::service::iteration;
 use crate::convert::service_document::task_view;
@@ -31,9 +32,11 @@ pub(crate) fn task(task: &Task, tables: &Tables) -> Value {
     if let Some(index) = task.job_iteration {
         value["JobIteration"] = iteration(index);
     }
-    if !task.attachments.is_empty() {
-        let attachments = task.attachments.iter();
-        value["NetworksAttachments"] = attachments.map(|of| attachment(of, tables)).collect();
+    let predefined = task.spec.predefined.into_iter().map(|of| json!({"Network": attached(of)}));
+    let attachments = task.attachments.iter().map(|of| attachment(of, tables));
+    let attachments: Vec<Value> = predefined.chain(attachments).collect();
+    if !attachments.is_empty() {
+        value["NetworksAttachments"] = json!(attachments);
     }
     if !task.assigned_generic.is_empty() {
         value["GenericResources"] = render_generic(&task.assigned_generic);

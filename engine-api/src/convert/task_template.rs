@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use swarmnet_model::task::NetworkAttachmentSpec;
-use swarmnet_model::{NetworkId, TaskSpec};
+use swarmnet_model::{NetworkId, PredefinedNetwork, TaskSpec};
 
 use crate::convert::container::{ContainerBody, container};
 use crate::convert::mount::{DriverBody, driver};
@@ -42,12 +42,14 @@ wire! {
 /// 400 with Docker's texts, 501 for what this version cannot do.
 pub(crate) fn task_spec(body: TemplateBody) -> Result<TaskSpec, ApiError> {
     check_runtime(&body)?;
+    let (predefined, networks) = split(body.networks)?;
     Ok(TaskSpec {
         container: container(body.container.unwrap_or_default())?,
         resources: resources(body.resources)?,
         restart: body.restart.map(restart_policy).transpose()?,
         placement: placement(body.placement),
-        networks: body.networks.into_iter().map(network).collect(),
+        networks: networks.into_iter().map(network).collect(),
+        predefined,
         log_driver: body.log_driver.map(driver),
         force_update: body.force_update,
     })
@@ -62,6 +64,22 @@ fn check_runtime(body: &TemplateBody) -> Result<(), ApiError> {
             Err(ApiError::bad_request("mismatched Runtime and *Spec fields"))
         }
         _ => Err(ApiError::bad_request("unsupported runtime")),
+    }
+}
+
+/// Tells the engine's own network, of which a task can have one, from the swarm's.
+fn split(
+    networks: Vec<NetworkBody>,
+) -> Result<(Option<PredefinedNetwork>, Vec<NetworkBody>), ApiError> {
+    let own = |body: &NetworkBody| PredefinedNetwork::by_reference(&body.target);
+    let (predefined, networks): (Vec<_>, Vec<_>) =
+        networks.into_iter().partition(|body| own(body).is_some());
+    match predefined.as_slice() {
+        [] => Ok((None, networks)),
+        [one] => Ok((own(one), networks)),
+        _ => Err(ApiError::bad_request(
+            "TaskTemplate.Networks: only one of bridge and host is possible",
+        )),
     }
 }
 

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
 use swarmnet_model::moment;
-use swarmnet_model::{Call, CallError, Network, Tables};
+use swarmnet_model::{Call, CallError, Network, PredefinedNetwork, Tables};
 
 use crate::app::{App, Exchange};
 use crate::body;
 use crate::control_plane::LocalState;
-use crate::convert::network_spec as convert;
+use crate::convert::{network_spec as convert, predefined};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::{self, typed};
@@ -47,7 +47,10 @@ pub(crate) async fn inspect(x: Exchange, reference: &str) -> Answer {
     let swarm = SwarmNetworks::read(&x.app).await;
     let place = match x.query.get("scope") {
         "swarm" => {
-            Place::Swarm(swarm.resolve(reference).map_err(|error| why_not(reference, error))?)
+            if let Some(found) = PredefinedNetwork::by_reference(reference) {
+                return reply::ok(&predefined::network(found, x.version));
+            }
+            Place::Swarm(swarm.resolve(reference)?)
         }
         _ => locate(&x.app, &swarm, reference).await?,
     };
@@ -58,14 +61,6 @@ pub(crate) async fn inspect(x: Exchange, reference: &str) -> Answer {
         }
         Place::Engine(id) => to_engine(&x, &id).await,
     }
-}
-
-/// Clients ask for the scope `swarm` when a service is to be put on the network.
-fn why_not(reference: &str, not_found: CallError) -> ApiError {
-    if PREDEFINED.contains(&reference) {
-        return ApiError::unsupported(&format!("services on the engine's network {reference} are"));
-    }
-    not_found.into()
 }
 
 /// Asks the engine what was asked of us, for the network that was found.

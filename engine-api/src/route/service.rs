@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Value, json};
 use swarmnet_model::{
-    Call, CallError, Reply, Service, ServiceMode, ServiceSpec, Tables, update_rules,
+    Call, CallError, PredefinedNetwork, PublishMode, Reply, Service, ServiceMode, ServiceSpec,
+    Tables, update_rules,
 };
 
 use crate::app::{App, Exchange};
@@ -16,7 +17,7 @@ use crate::credentials::{Credentials, credentials, registry_auth};
 use crate::error::ApiError;
 use crate::filters::Filters;
 use crate::json::typed;
-use crate::network_name::{PLUGIN_DRIVER, PREDEFINED};
+use crate::network_name::PLUGIN_DRIVER;
 use crate::path::encode;
 use crate::reference::{Named, resolve, same_only};
 use crate::reply::{self, Answer};
@@ -58,6 +59,7 @@ pub(crate) async fn create(mut x: Exchange) -> Answer {
         name_it(&mut spec, &tables)?;
     }
     warnings.extend(order_warning(&spec, &tables));
+    warnings.extend(port_warning(&spec));
     let call = Call::CreateService { spec: Box::new(spec), registry_auth: auth.given() };
     let id = created(x.app.ask(call).await?)?;
     let mut answer = json!({"ID": id});
@@ -79,6 +81,7 @@ pub(crate) async fn update(mut x: Exchange, id: &str) -> Answer {
             let mut warnings = warnings(document.unknown, &auth);
             let spec = read_spec(&x, document.value, &tables).await?;
             warnings.extend(order_warning(&spec, &tables));
+            warnings.extend(port_warning(&spec));
             (Some(Box::new(spec)), warnings)
         }
         "previous" => (None, Vec::new()),
@@ -146,6 +149,10 @@ async fn network_ids(
     let mut ids = BTreeMap::new();
     for network in networks {
         let target = &network.target;
+        if let Some(predefined) = PredefinedNetwork::by_reference(target) {
+            ids.insert(target.clone(), predefined.id().to_string());
+            continue;
+        }
         match find_swarm_network(tables, target) {
             Ok(found) if found.spec.ingress => {
                 let name = &found.spec.name;
@@ -163,9 +170,6 @@ async fn network_ids(
 
 /// Says why a service cannot use a network that the swarm does not have.
 async fn why_not(app: &App, target: &str, not_found: CallError) -> ApiError {
-    if PREDEFINED.contains(&target) {
-        return ApiError::unsupported(&format!("services on the engine's network {target} are"));
-    }
     match app.engine.get_json(&format!("/networks/{}", encode(target))).await {
         Ok(network) if network["Driver"] != PLUGIN_DRIVER => ApiError::forbidden(format!(
             "The network {target} cannot be used with services. Only networks scoped to the swarm \
@@ -209,4 +213,11 @@ fn order_warning(spec: &ServiceSpec, tables: &Tables) -> Option<String> {
     let why = update_rules::stops_first(spec, spec.update.as_ref()?, tables)?;
     tracing::warn!(service = spec.name, %why, "updates of this service will go another way");
     Some(format!("updates of this service will be {why}"))
+}
+
+/// Docker's word for host-mode ports of tasks that listen on the node's addresses themselves.
+fn port_warning(spec: &ServiceSpec) -> Option<String> {
+    let discarded = spec.task.predefined == Some(PredefinedNetwork::Host)
+        && spec.endpoint.ports.iter().any(|port| port.mode == PublishMode::Host);
+    discarded.then(|| "Published ports are discarded when using host network mode".to_owned())
 }

@@ -67,13 +67,43 @@ async fn a_network_is_found_by_any_of_its_names_and_plumbing_by_none() {
 }
 
 #[tokio::test]
-async fn a_network_that_services_cannot_use_is_refused_by_name() {
+async fn the_engines_own_networks_are_known_in_the_swarm_but_not_listed() {
     let bed = Bed::manager();
-    let (status, message) = bed.client.get("/networks/host?scope=swarm").await.refusal();
-    assert_eq!(status, 501);
-    assert!(message.starts_with("services on the engine's network host are not"), "{message}");
-    let (status, message) = bed.client.get("/networks/nosuch?scope=swarm").await.refusal();
-    assert_eq!((status, message.as_str()), (404, "network nosuch not found"));
+    let host = bed.client.get("/networks/host?scope=swarm").await.json();
+    assert_eq!((&host["Name"], &host["Scope"]), (&json!("host"), &json!("swarm")));
+    assert_eq!(host["Labels"], json!({"com.docker.swarm.predefined": "true"}));
+    let id = host["Id"].as_str().unwrap();
+    let again = bed.client.get(&format!("/networks/{id}?scope=swarm")).await.json();
+    assert_eq!(again, host);
+    let listed = bed.client.get("/networks").await.text();
+    assert!(!listed.contains(id), "{listed}");
+    for unknown in ["none", "nosuch"] {
+        let answer = bed.client.get(&format!("/networks/{unknown}?scope=swarm")).await;
+        assert_eq!(answer.refusal(), (404, format!("network {unknown} not found")));
+    }
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn a_service_names_the_engines_own_network_by_name_or_id() {
+    let bed = Bed::manager();
+    let spec = |networks: Value| {
+        json!({
+            "Name": "web",
+            "TaskTemplate": {"ContainerSpec": {"Image": "nginx"}, "Networks": networks},
+        })
+    };
+    let both = spec(json!([{"Target": "host"}, {"Target": "bridge"}]));
+    let (status, message) = bed.client.post("/services/create", &both).await.refusal();
+    assert_eq!(status, 400);
+    assert!(message.contains("only one of bridge and host"), "{message}");
+    let one = spec(json!([{"Target": "host"}]));
+    let id = bed.client.post("/services/create", &one).await.json()["ID"].clone();
+    let path = format!("/services/{}", id.as_str().unwrap());
+    let shown = bed.client.get(&path).await.json();
+    let target = &shown["Spec"]["TaskTemplate"]["Networks"][0]["Target"];
+    let host = bed.client.get("/networks/host?scope=swarm").await.json();
+    assert_eq!(*target, host["Id"]);
     bed.stop().await;
 }
 

@@ -380,11 +380,6 @@ async fn network_targets_are_resolved_or_refused() {
     for (network, status, message) in [
         ("nosuch", 404, "network nosuch not found"),
         (
-            "bridge",
-            501,
-            "services on the engine's network bridge are not supported by this version of swarmnet",
-        ),
-        (
             "ingress",
             400,
             "rpc error: code = InvalidArgument desc = Service cannot be explicitly attached to the \

@@ -11,7 +11,8 @@ use swarmnet_model::resources::Resources;
 use swarmnet_model::template;
 use swarmnet_model::{
     CallError, Code, Constraint, ContainerSpec, EndpointMode, EndpointSpec, GenericResource,
-    Protocol, PublishMode, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig, update_rules,
+    PredefinedNetwork, Protocol, PublishMode, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
+    update_rules,
 };
 
 use super::image::is_reference;
@@ -36,7 +37,27 @@ pub(super) fn check_spec(spec: &ServiceSpec) -> Result<(), CallError> {
     for config in spec.update.iter().chain(&spec.rollback) {
         check_update(config)?;
     }
+    check_host_network(spec)?;
     check_endpoint(&spec.endpoint)
+}
+
+/// Tasks in the node's network namespace have no interface of their own. Docker finds that out when
+/// it starts them.
+fn check_host_network(spec: &ServiceSpec) -> Result<(), CallError> {
+    if spec.task.predefined != Some(PredefinedNetwork::Host) {
+        return Ok(());
+    }
+    if !spec.task.networks.is_empty() {
+        return Err(CallError::invalid("TaskSpec: host cannot be combined with other networks"));
+    }
+    match spec.endpoint.ports.iter().find(|port| port.mode == PublishMode::Ingress) {
+        Some(port) => Err(CallError::invalid(format!(
+            "EndpointSpec: port {} cannot be published: tasks on the network host listen on the \
+             addresses of their node themselves",
+            port.target_port
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn check_mode(spec: &ServiceSpec) -> Result<(), CallError> {
@@ -332,6 +353,29 @@ mod tests {
     }
 
     #[test]
+    fn tasks_in_the_nodes_namespace_have_no_other_network_and_no_port_of_the_mesh() {
+        let on_host = |texts: &[&str], networks: &[&str]| {
+            verdict(|spec| {
+                spec.task.predefined = Some(PredefinedNetwork::Host);
+                spec.task.networks = networks.iter().map(|name| on(name)).collect();
+                spec.endpoint.ports = texts.iter().map(|text| port(text)).collect();
+            })
+        };
+        assert_eq!(on_host(&[], &[]), "");
+        assert_eq!(on_host(&["80:80@host"], &[]), "");
+        assert!(on_host(&["80:81"], &[]).contains("port 81 cannot be published"));
+        assert!(on_host(&[], &["net"]).contains("host cannot be combined"));
+    }
+
+    fn on(network: &str) -> NetworkAttachmentSpec {
+        NetworkAttachmentSpec {
+            network_id: NetworkId::from_text(network),
+            aliases: Vec::new(),
+            driver_options: Default::default(),
+        }
+    }
+
+    #[test]
     fn mounts_constraints_and_networks_are_checked() {
         assert_eq!(
             verdict(|spec| spec.task.container.mounts = vec![mount("/x"), mount("/x")]),
@@ -341,13 +385,7 @@ mod tests {
             verdict(|spec| spec.task.placement.constraints.push("node.id".to_owned())),
             format!("{INVALID}constraint expected one operator from ==, !=")
         );
-        let network = NetworkAttachmentSpec {
-            network_id: NetworkId::from_text("net"),
-            aliases: Vec::new(),
-            driver_options: Default::default(),
-        };
-        let twice = vec![network.clone(), network];
-        let text = verdict(|spec| spec.task.networks = twice);
+        let text = verdict(|spec| spec.task.networks = vec![on("net"), on("net")]);
         assert_eq!(text, format!("{INVALID}TaskSpec: network net is given twice"));
     }
 

@@ -1,6 +1,6 @@
 use expect_test::{Expect, expect};
-use swarmnet_model::NodeId;
 use swarmnet_model::container::{DnsConfig, Ulimit};
+use swarmnet_model::{NodeId, PredefinedNetwork};
 
 use super::*;
 use crate::task::fixture;
@@ -379,6 +379,28 @@ fn a_task_on_an_overlay_sees_our_resolv_conf_unless_the_user_mounts_one() {
         consistency: None,
     });
     assert_eq!(mounts(&task, &networks), [("/my/resolv.conf".to_owned(), Some(false))]);
+}
+
+#[test]
+fn a_container_is_on_the_network_that_its_task_is_wired_to() {
+    let task = fixture::task("web", 1);
+    let node_id = NodeId::from_text("n1");
+    let mode = |networks: &TaskNetworks| {
+        let context = TemplateContext {
+            task: &task,
+            node_id: &node_id,
+            node_hostname: "node01",
+            node_os: "linux",
+            node_architecture: "x86_64",
+        };
+        let body = container_request(&context, networks).unwrap().body;
+        body.host_config.unwrap().network_mode.unwrap()
+    };
+    let predefined = |of| mode(&TaskNetworks { predefined: Some(of), ..TaskNetworks::default() });
+    assert_eq!(predefined(PredefinedNetwork::Host), "host");
+    assert_eq!(predefined(PredefinedNetwork::Bridge), "bridge");
+    assert_eq!(mode(&fixture::networks()), "net");
+    assert_eq!(mode(&TaskNetworks::default()), "none", "shut in: all of nothing");
 }
 
 #[test]
