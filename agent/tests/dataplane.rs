@@ -65,6 +65,7 @@ fn task(name: &str, last: u8) -> Task {
         status: TaskStatus::new(now, TaskState::Assigned, ""),
         attachments: vec![attachment(last)],
         assigned_generic: Vec::new(),
+        chosen_ports: Vec::new(),
     }
 }
 

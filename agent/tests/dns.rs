@@ -46,6 +46,7 @@ fn task(name: &str, nameservers: &[&str]) -> Task {
         status: TaskStatus::new(now, TaskState::Running, ""),
         attachments: Vec::new(),
         assigned_generic: Vec::new(),
+        chosen_ports: Vec::new(),
     }
 }
 

@@ -75,6 +75,7 @@ fn shell(slot: u8, script: &str) -> AssignedTask {
         desired_state: DesiredState::Running,
         status: TaskStatus::new(Timestamp::UNSET, TaskState::Assigned, "assigned"),
         assigned_generic: Vec::new(),
+        chosen_ports: Vec::new(),
         attachments: vec![Attachment {
             network_id: network_id(),
             address: format!("10.0.1.{slot}/24").parse().unwrap(),

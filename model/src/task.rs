@@ -69,6 +69,9 @@ pub struct Task {
     /// Given by the scheduler for `spec.resources.reserve_generic`.
     #[serde(default)]
     pub assigned_generic: Vec<GenericResource>,
+    /// Host-mode ports whose number the user left open, as they were chosen for its node.
+    #[serde(default)]
+    pub chosen_ports: Vec<PublishedPort>,
 }
 
 /// How far the task is; from `Accepted` on written by the node's agent only.
@@ -127,7 +130,7 @@ impl Task {
     /// namespace listens there itself.
     pub fn host_ports(&self) -> impl Iterator<Item = &PublishedPort> {
         let served = self.spec.predefined != Some(PredefinedNetwork::Host);
-        self.endpoint_spec.host_ports().filter(move |_| served)
+        self.endpoint_spec.host_ports().chain(&self.chosen_ports).filter(move |_| served)
     }
 
     /// True if the task still takes part: wished to run and not ended.

@@ -150,6 +150,7 @@ mod tests {
             status: TaskStatus::new(Timestamp::UNSET, TaskState::New, "created"),
             attachments: Vec::new(),
             assigned_generic: Vec::new(),
+            chosen_ports: Vec::new(),
         }
     }
 

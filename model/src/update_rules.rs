@@ -11,7 +11,7 @@ use crate::moment;
 use crate::node::{Availability, Node, NodeState};
 use crate::service::{ServiceMode, ServiceSpec};
 use crate::tables::Tables;
-use crate::{Protocol, PublishMode, UpdateConfig, UpdateOrder};
+use crate::{Protocol, UpdateConfig, UpdateOrder};
 
 /// Label of a service, or of the swarm for all services: the time in which each task of an update
 /// must run (`2m`); `0` waits for ever.
@@ -30,9 +30,6 @@ impl fmt::Display for StopsFirst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stop-first instead of start-first: ")?;
         match self {
-            Self::HostPort { port: 0, protocol } => {
-                write!(f, "two tasks cannot share a host-mode port ({})", protocol.as_str())
-            }
             Self::HostPort { port, protocol } => {
                 write!(f, "two tasks cannot share host port {port}/{}", protocol.as_str())
             }
@@ -52,7 +49,7 @@ pub fn stops_first(
     if config.order != UpdateOrder::StartFirst {
         return None;
     }
-    if let Some(port) = spec.endpoint.ports.iter().find(|port| port.mode == PublishMode::Host) {
+    if let Some(port) = spec.endpoint.host_ports().next() {
         return Some(StopsFirst::HostPort { port: port.published_port, protocol: port.protocol });
     }
     let per_node = spec.task.placement.max_replicas;

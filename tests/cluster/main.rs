@@ -76,6 +76,7 @@ const CASES: &[Case] = &[
     ("seven_specs_reach_their_containers", specs::seven_reach_their_containers),
     ("both_docker_clis_work", service::both_docker_clis_work),
     ("the_client_address_survives_the_mesh", mesh::the_client_address_survives),
+    ("a_host_port_without_a_number_gets_one", mesh::a_host_port_without_a_number_gets_one),
     ("udp_is_answered_through_the_mesh", mesh::udp_is_answered),
     ("hosts_reach_ports_by_every_name", mesh::hosts_reach_ports_by_every_name),
     ("large_answers_pass_the_tunnel", mesh::large_answers_pass),

@@ -113,3 +113,21 @@ pub(crate) fn an_unpublished_port_ends_its_connections(lab: &Lab) {
         wait_for("the port is closed", refused);
     }
 }
+
+pub(crate) fn a_host_port_without_a_number_gets_one(lab: &Lab) {
+    lab.form();
+    let env = "--env TASK_NAME={{.Task.Name}}";
+    lab.create(&format!("--name any --replicas 4 {env} --publish mode=host,target=80 whoami"));
+    let format = "{{.Name}} {{.Node}} {{.Ports}}";
+    let shown = lab.ok("master", &["docker", "service", "ps", "--format", format, "any"]);
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    for line in shown.lines() {
+        // As in "any.1 node01 *:30877->80/tcp".
+        let (place, rest) = line.split_once(" *:").unwrap_or_else(|| panic!("no port: {shown}"));
+        let (task, host) = place.split_once(' ').unwrap();
+        let port = rest.strip_suffix("->80/tcp").unwrap_or_else(|| panic!("no port: {shown}"));
+        let url = format!("http://{}:{port}/", address(host));
+        let task = format!("Task: {task}.");
+        wait_for("an answer of that very task", || lab.curl("client", &url).contains(&task));
+    }
+}

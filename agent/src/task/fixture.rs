@@ -39,6 +39,7 @@ pub(crate) fn task(service: &str, slot: u64) -> Task {
         desired_state: DesiredState::Running,
         status: TaskStatus::new(Timestamp::UNSET, TaskState::Assigned, "assigned"),
         assigned_generic: Vec::new(),
+        chosen_ports: Vec::new(),
         attachments: vec![Attachment {
             network_id: NetworkId::from_text("net"),
             address: "10.0.1.5/24".parse().unwrap(),

@@ -495,5 +495,6 @@ fn task(id: &str, service: &ServiceId, spec: &ServiceSpec, slot: u64, version: V
         status: TaskStatus::new(now().plus(Duration::from_secs(1)), TaskState::Running, "started"),
         attachments: spec.task.networks.iter().map(attach).collect(),
         assigned_generic: Vec::new(),
+        chosen_ports: Vec::new(),
     }
 }

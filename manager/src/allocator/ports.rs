@@ -51,8 +51,14 @@ impl PortPool {
         }
         for service in kept() {
             pool.note(&service.id, &service.spec.endpoint.ports);
+            pool.note(&service.id, chosen(service, tables));
         }
         pool
+    }
+
+    /// True if every node serves this port.
+    pub fn is_held(&self, port: (Protocol, u16)) -> bool {
+        self.held.contains_key(&port)
     }
 
     fn note<'a>(&mut self, id: &ServiceId, ports: impl IntoIterator<Item = &'a PortSpec>) {
@@ -148,7 +154,8 @@ pub fn check_conflicts(
         tables.services.values().filter(|other| !other.pending_delete && Some(&other.id) != own);
     for other in others {
         let given = other.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-        for used in other.spec.endpoint.ports.iter().chain(given) {
+        let chosen = chosen(other, tables);
+        for used in other.spec.endpoint.ports.iter().chain(given).chain(chosen) {
             let clash = spec.endpoint.ports.iter().any(|port| {
                 port.published_port != 0
                     && key(port) == key(used)
@@ -161,6 +168,16 @@ pub fn check_conflicts(
         }
     }
     Ok(())
+}
+
+/// Returns the host-mode ports that were chosen for a service's tasks.
+fn chosen<'t>(service: &'t Service, tables: &'t Tables) -> impl Iterator<Item = &'t PublishedPort> {
+    let is_open = |port: &PortSpec| port.mode == PublishMode::Host && port.published_port == 0;
+    let endpoint = service.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    // All tasks are looked through, so only where there can be one.
+    let has_any = service.spec.endpoint.ports.iter().chain(endpoint).any(is_open);
+    let tasks = has_any.then(|| tables.tasks_of(&service.id)).into_iter().flatten();
+    tasks.filter(|task| !task.status.state.is_terminal()).flat_map(|task| &task.chosen_ports)
 }
 
 fn in_use(port: u16, holder: &ServiceId, kind: PortUse, tables: &Tables) -> PortError {
@@ -215,6 +232,23 @@ mod tests {
         assert_eq!(conflict("service web publish=80:80 removed", "80:80"), "free");
         assert_eq!(conflict("service web publish=80:80@host", "80:80@host"), "free");
         assert_eq!(conflict("service web publish=80", "80"), "free");
+    }
+
+    #[test]
+    fn a_port_chosen_for_a_task_is_not_given_to_the_mesh() {
+        let mut world = World::given(
+            "node n1
+             service web publish=80@host
+             task web.1 t1 - pending",
+        );
+        let plan = world.step(crate::scheduler::plan);
+        assert!(plan.contains(" 30877:80/tcp"), "{plan}");
+        let mut wish = spec("new");
+        wish.endpoint.ports.push(port("30877:80"));
+        let refused = check_conflicts(&wish, None, &world.tables).unwrap_err().to_string();
+        let text = "port '30877' is already in use by service 'web' (web) as a host-published port";
+        assert_eq!(refused, text);
+        assert!(PortPool::observe(&world.tables).host.contains_key(&(Protocol::Tcp, 30_877)));
     }
 
     #[test]

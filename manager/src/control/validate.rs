@@ -10,7 +10,7 @@ use swarmnet_model::name::check_dns_name;
 use swarmnet_model::resources::Resources;
 use swarmnet_model::template;
 use swarmnet_model::{
-    CallError, Code, Constraint, ContainerSpec, EndpointMode, EndpointSpec, GenericResource,
+    CallError, Constraint, ContainerSpec, EndpointMode, EndpointSpec, GenericResource,
     PredefinedNetwork, Protocol, PublishMode, ServiceMode, ServiceSpec, TaskSpec, UpdateConfig,
     update_rules,
 };
@@ -234,9 +234,6 @@ fn check_update(config: &UpdateConfig) -> Result<(), CallError> {
     Err(CallError::invalid(message))
 }
 
-const HOST_PORT_CHOSEN_BY_NODE: &str = "a host-mode port that each node chooses is not supported by \
-                                        this version of swarmnet: name the published port";
-
 fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), CallError> {
     let invalid = |message: &str| Err(CallError::invalid(format!("EndpointSpec: {message}")));
     if endpoint.ports.len() > PORTS_PER_SERVICE_MAX {
@@ -247,9 +244,6 @@ fn check_endpoint(endpoint: &EndpointSpec) -> Result<(), CallError> {
         let ingress = port.mode == PublishMode::Ingress;
         if port.target_port == 0 {
             return invalid("target port must be between 1 and 65535");
-        }
-        if !ingress && port.published_port == 0 {
-            return Err(CallError::manager(Code::Unimplemented, HOST_PORT_CHOSEN_BY_NODE));
         }
         if ingress && endpoint.mode == EndpointMode::Dnsrr {
             return invalid("port published with ingress mode can't be used with dnsrr mode");
@@ -349,7 +343,7 @@ mod tests {
         assert_eq!(ports(&["80:80/sctp", "81:82/sctp@host"], vip), "");
         assert!(ports(&["81:80/sctp"], vip).contains("SCTP"));
         assert!(ports(&["80:0"], vip).contains("target port"));
-        assert!(ports(&["80@host"], vip).contains("name the published port"));
+        assert_eq!(ports(&["80@host", "81@host"], vip), "");
     }
 
     #[test]

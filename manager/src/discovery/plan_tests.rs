@@ -133,6 +133,7 @@ impl World {
             status,
             attachments: attachments.into_iter().collect(),
             assigned_generic: Vec::new(),
+            chosen_ports: Vec::new(),
         };
         self.0.tasks.insert(task.id.clone(), Arc::new(task));
     }

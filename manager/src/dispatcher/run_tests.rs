@@ -109,6 +109,7 @@ fn running_task() -> Task {
         status: TaskStatus::new(Timestamp(0), TaskState::Running, "started"),
         attachments: Vec::new(),
         assigned_generic: Vec::new(),
+        chosen_ports: Vec::new(),
     }
 }
 

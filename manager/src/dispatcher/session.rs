@@ -144,6 +144,7 @@ mod tests {
             status: TaskStatus::new(Timestamp(1), TaskState::Assigned, ""),
             attachments: Vec::new(),
             assigned_generic: Vec::new(),
+            chosen_ports: Vec::new(),
         }
     }
 

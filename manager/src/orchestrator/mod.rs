@@ -120,6 +120,7 @@ impl<'a> Pass<'a> {
             status: TaskStatus::new(self.now, TaskState::New, "created"),
             attachments: Vec::new(),
             assigned_generic: Vec::new(),
+            chosen_ports: Vec::new(),
         };
         self.plan.changes.push(Change::CreateTask(Box::new(task)));
     }

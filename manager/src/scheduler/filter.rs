@@ -9,7 +9,9 @@ use swarmnet_model::{
 };
 
 use super::generic;
-use super::nodes::{Load, host_ports};
+use super::given::{Given, choose_ports, named_ports};
+use super::nodes::Load;
+use crate::allocator::ports::PortPool;
 
 /// The filter that refused a node. In the order in which they are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +48,7 @@ pub(super) struct Needs<'t> {
     task: &'t Task,
     constraints: Vec<Constraint>,
     volume_drivers: BTreeSet<&'t str>,
-    host_ports: Vec<(Protocol, u16)>,
+    named_ports: Vec<(Protocol, u16)>,
 }
 
 impl<'t> Needs<'t> {
@@ -57,7 +59,7 @@ impl<'t> Needs<'t> {
             task,
             constraints: constraints.unwrap_or_default(),
             volume_drivers: volume_drivers(task).collect(),
-            host_ports: host_ports(task).collect(),
+            named_ports: named_ports(task).collect(),
         }
     }
 
@@ -73,13 +75,13 @@ impl<'t> Needs<'t> {
             && self.task.endpoint_spec.ports == other.endpoint_spec.ports
     }
 
-    /// Returns the generic resources the task gets there, or the first filter that refuses the node.
-    pub(super) fn check(&self, load: &Load) -> Result<Vec<GenericResource>, Refusal> {
+    /// Returns what the task gets there, or the first filter that refuses the node.
+    pub(super) fn check(&self, load: &Load, mesh: &PortPool) -> Result<Given, Refusal> {
         let Some(node) = &load.node else { return Err(Refusal::NotReady) };
         if !takes_new_tasks(node) {
             return Err(Refusal::NotReady);
         }
-        let given = resources(self.task, load).ok_or(Refusal::Resources)?;
+        let generic = resources(self.task, load).ok_or(Refusal::Resources)?;
         if !self.has_plugins(node) {
             return Err(Refusal::Plugins);
         }
@@ -89,15 +91,16 @@ impl<'t> Needs<'t> {
         if !runs_on(node, &self.task.spec.placement.platforms) {
             return Err(Refusal::Platform);
         }
-        if self.host_ports.iter().any(|port| load.serves(*port)) {
+        if self.named_ports.iter().any(|port| load.serves(*port)) {
             return Err(Refusal::HostPort);
         }
+        let ports = choose_ports(self.task, load, mesh).ok_or(Refusal::HostPort)?;
         let bound = self.task.spec.placement.max_replicas;
         let placed = u64::try_from(load.tasks_of(&self.task.service_id)).unwrap_or(u64::MAX);
         if bound > 0 && placed >= bound {
             return Err(Refusal::MaxReplicas);
         }
-        Ok(given)
+        Ok(Given { generic, ports })
     }
 
     /// Overlay networks need no look: every node brings their driver itself.

@@ -10,6 +10,7 @@
 
 mod filter;
 mod generic;
+mod given;
 mod nodes;
 mod plan;
 mod rank;

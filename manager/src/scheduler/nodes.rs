@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use swarmnet_model::{
-    GenericResource, Node, NodeId, Protocol, PublishMode, ServiceId, Task, TaskState, Timestamp,
-};
+use swarmnet_model::{Node, NodeId, Protocol, ServiceId, Task, TaskState, Timestamp};
 
 use super::generic::Held;
+use super::given::{Given, key, named_ports};
 use crate::store::is_rejected;
 
 /// Failures of a service older than this are forgotten.
@@ -54,8 +53,8 @@ impl Load {
         self.host_ports.contains_key(&port)
     }
 
-    /// Counts a task that is, or now will be, on the node with these generic resources.
-    pub(super) fn add(&mut self, task: &Task, generic: &[GenericResource]) {
+    /// Counts a task that is, or now will be, on the node, which gives it this.
+    pub(super) fn add(&mut self, task: &Task, given: &Given) {
         if let Some(at) = failed_at(task) {
             *self.service(task).failures.entry(at).or_default() += 1;
         }
@@ -65,8 +64,8 @@ impl Load {
         let resources = &task.spec.resources;
         self.nano_cpus = self.nano_cpus.saturating_add(resources.reserve_nano_cpus);
         self.memory_bytes = self.memory_bytes.saturating_add(resources.reserve_memory_bytes);
-        self.generic.add(generic);
-        for port in host_ports(task) {
+        self.generic.add(&given.generic);
+        for port in served(task, given) {
             *self.host_ports.entry(port).or_default() += 1;
         }
         if task.is_live() {
@@ -76,7 +75,7 @@ impl Load {
     }
 
     /// Takes back what [`Self::add`] has counted for the very same task.
-    pub(super) fn remove(&mut self, task: &Task, generic: &[GenericResource]) {
+    pub(super) fn remove(&mut self, task: &Task, given: &Given) {
         if let Some(at) = failed_at(task) {
             less_one(&mut self.service(task).failures, &at);
         }
@@ -84,8 +83,8 @@ impl Load {
             let resources = &task.spec.resources;
             self.nano_cpus = self.nano_cpus.saturating_sub(resources.reserve_nano_cpus);
             self.memory_bytes = self.memory_bytes.saturating_sub(resources.reserve_memory_bytes);
-            self.generic.remove(generic);
-            for port in host_ports(task) {
+            self.generic.remove(&given.generic);
+            for port in served(task, given) {
                 less_one(&mut self.host_ports, &port);
             }
         }
@@ -108,12 +107,9 @@ pub(super) fn carrier(task: &Task) -> Option<&NodeId> {
     task.node_id.as_ref().filter(|_| task.status.state >= TaskState::Assigned)
 }
 
-/// Returns the ports the task serves on its own node only.
-pub(super) fn host_ports(task: &Task) -> impl Iterator<Item = (Protocol, u16)> {
-    let ports = task.endpoint_spec.ports.iter();
-    ports
-        .filter(|port| port.mode == PublishMode::Host && port.published_port != 0)
-        .map(|port| (port.protocol, port.published_port))
+/// Returns the ports that the node serves for the task alone.
+fn served(task: &Task, given: &Given) -> impl Iterator<Item = (Protocol, u16)> {
+    named_ports(task).chain(given.ports.iter().map(key))
 }
 
 fn failed_at(task: &Task) -> Option<Timestamp> {

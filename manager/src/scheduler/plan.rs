@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
-use swarmnet_model::{
-    GenericResource, IdSource, NodeId, Tables, Task, TaskId, TaskState, Timestamp,
-};
+use swarmnet_model::{IdSource, NodeId, Tables, Task, TaskId, TaskState, Timestamp};
 
 use super::filter::{Needs, Refusals, explain};
+use super::given::{Given, open_ports};
 use super::nodes::{Load, carrier};
 use super::rank::{Branch, Candidate, Rank, rank};
+use crate::allocator::ports::PortPool;
 use crate::plan::Plan;
 use crate::store::Change;
 
@@ -48,8 +48,10 @@ impl Scheduler {
         let mut waiting: Vec<&Arc<Task>> =
             self.waiting.iter().filter_map(|id| self.tables.tasks.get(id)).collect();
         waiting.sort_by_key(|task| (task.created_at, &task.service_id, task.slot, &task.id));
-        let mut pass =
-            Pass { loads: &mut self.loads, now, plan: Plan::default(), placed: Vec::new() };
+        let asked = waiting.iter().any(|task| open_ports(task).next().is_some());
+        let mesh = if asked { PortPool::observe(tables) } else { PortPool::default() };
+        let (plan, placed) = (Plan::default(), Vec::new());
+        let mut pass = Pass { loads: &mut self.loads, mesh, now, plan, placed };
         for group in groups(waiting) {
             pass.group(&group);
         }
@@ -81,7 +83,7 @@ impl Scheduler {
         if let Some(task) = old {
             self.waiting.remove(&task.id);
             if let Some(load) = carrier(task).and_then(|node| self.loads.get_mut(node)) {
-                load.remove(task, &task.assigned_generic);
+                load.remove(task, &Given::of(task));
             }
         }
         if let Some(task) = new {
@@ -90,7 +92,7 @@ impl Scheduler {
             }
             if let Some(node) = carrier(task) {
                 let load = self.loads.entry(node.clone()).or_default();
-                load.add(task, &task.assigned_generic);
+                load.add(task, &Given::of(task));
             }
         }
     }
@@ -116,10 +118,12 @@ fn groups<'t>(waiting: Vec<&'t Arc<Task>>) -> Vec<Group<'t>> {
 /// One planning pass.
 struct Pass<'s, 't> {
     loads: &'s mut BTreeMap<NodeId, Load>,
+    /// Ports that every node serves; read only when a task asks for one that is free.
+    mesh: PortPool,
     now: Timestamp,
     plan: Plan,
     /// What this pass has put onto the loads; it stays there only if the plan is carried out.
-    placed: Vec<(NodeId, &'t Task, Vec<GenericResource>)>,
+    placed: Vec<(NodeId, &'t Task, Given)>,
 }
 
 impl<'t> Pass<'_, 't> {
@@ -141,8 +145,8 @@ impl<'t> Pass<'_, 't> {
         let known = |load: &&Load| load.node.is_some();
         let mut refusals = Refusals::new();
         let load = task.node_id.as_ref().and_then(|id| self.loads.get(id)).filter(known);
-        match (load.map(|load| needs.check(load)), &task.node_id) {
-            (Some(Ok(generic)), Some(node)) => self.assign(task, node.clone(), generic, CONFIRMED),
+        match (load.map(|load| needs.check(load, &self.mesh)), &task.node_id) {
+            (Some(Ok(given)), Some(node)) => self.assign(task, node.clone(), given, CONFIRMED),
             (Some(Err(refusal)), _) => {
                 refusals.insert(refusal, 1);
                 self.plan.changes.extend(tell(task, &explain(&refusals)));
@@ -159,7 +163,7 @@ impl<'t> Pass<'_, 't> {
         let (nodes, candidates): (Vec<NodeId>, Vec<Candidate<'_>>) = known
             .enumerate()
             .map(|(index, (id, load))| {
-                let checked = needs.check(load);
+                let checked = needs.check(load, &self.mesh);
                 if let Err(refusal) = &checked {
                     *refusals.entry(*refusal).or_default() += 1;
                 }
@@ -190,10 +194,10 @@ impl<'t> Pass<'_, 't> {
         index: usize,
         refusals: &mut Refusals,
     ) -> Option<Rank> {
-        let generic = needs.check(self.loads.get(node)?).ok()?;
-        self.assign(task, node.clone(), generic, ASSIGNED);
+        let given = needs.check(self.loads.get(node)?, &self.mesh).ok()?;
+        self.assign(task, node.clone(), given, ASSIGNED);
         let load = self.loads.get(node)?;
-        match needs.check(load) {
+        match needs.check(load, &self.mesh) {
             Ok(_) => Some(rank(index, load, task, self.now)),
             Err(refusal) => {
                 *refusals.entry(refusal).or_default() += 1;
@@ -202,30 +206,25 @@ impl<'t> Pass<'_, 't> {
         }
     }
 
-    fn assign(
-        &mut self,
-        task: &'t Task,
-        node_id: NodeId,
-        generic: Vec<GenericResource>,
-        message: &str,
-    ) {
+    fn assign(&mut self, task: &'t Task, node_id: NodeId, given: Given, message: &str) {
         if let Some(load) = self.loads.get_mut(&node_id) {
-            load.add(task, &generic);
+            load.add(task, &given);
         }
         self.plan.changes.push(Change::AssignTask {
             id: task.id.clone(),
             node_id: node_id.clone(),
             message: message.to_owned(),
-            generic: generic.clone(),
+            generic: given.generic.clone(),
+            ports: given.ports.clone(),
         });
-        self.placed.push((node_id, task, generic));
+        self.placed.push((node_id, task, given));
     }
 
     /// The loads again say what is, and not what is planned.
     fn finish(self) -> Plan {
-        for (node, task, generic) in &self.placed {
+        for (node, task, given) in &self.placed {
             if let Some(load) = self.loads.get_mut(node) {
-                load.remove(task, generic);
+                load.remove(task, given);
             }
         }
         self.plan

@@ -152,6 +152,21 @@ fn constraints_and_platforms_choose_nodes() {
 }
 
 #[test]
+fn a_host_port_without_a_number_gets_one_that_is_free_on_the_node() {
+    check(
+        "node n1
+         service mesh publish=30877:80 publish=31000:81 endpoint
+         service web publish=80@host publish=53/udp@host
+         task web.1 t1 - pending
+         task web.2 t2 - pending",
+        expect![[r#"
+            assign t1 to n1: scheduler assigned task to node 30878:80/tcp 30877:53/udp
+            assign t2 to n1: scheduler assigned task to node 30879:80/tcp 30878:53/udp
+        "#]],
+    );
+}
+
+#[test]
 fn a_host_port_is_served_once_per_node() {
     check(
         "node n1

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use swarmnet_model::node::ManagerMember;
 use swarmnet_model::{
     AttachedContainer, Attachment, Cluster, DesiredState, GenericResource, Network, NetworkId,
-    Node, NodeDescription, NodeId, NodeStatus, Role, Service, ServiceEndpoint, ServiceId, Task,
-    TaskId, TaskStatus, Timestamp, UpdateStatus, Version,
+    Node, NodeDescription, NodeId, NodeStatus, PublishedPort, Role, Service, ServiceEndpoint,
+    ServiceId, Task, TaskId, TaskStatus, Timestamp, UpdateStatus, Version,
 };
 
 /// One Raft entry: all of it is applied, or none.
@@ -114,6 +114,9 @@ pub enum Change {
         /// What it gets of the node's generic resources.
         #[serde(default)]
         generic: Vec<GenericResource>,
+        /// Its host-mode ports that the spec gives no number.
+        #[serde(default)]
+        ports: Vec<PublishedPort>,
     },
     /// The node no longer meets what its task asks for: wishes the task `Shutdown` and says why; when
     /// it has stopped it is `Rejected`. Skipped unless it is placed and takes part.

@@ -474,6 +474,7 @@ fn task_of(service: &Service, slot: u64) -> Task {
         status: TaskStatus::new(START, TaskState::New, ""),
         attachments: Vec::new(),
         assigned_generic: Vec::new(),
+        chosen_ports: Vec::new(),
     }
 }
 

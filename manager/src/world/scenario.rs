@@ -92,7 +92,13 @@ impl World {
         let (id, node_id) = (long(id), NodeId::from_text(node));
         self.write(vec![
             Change::AllocateTask { id: id.clone(), attachments: Vec::new() },
-            Change::AssignTask { id, node_id, message: String::new(), generic: Vec::new() },
+            Change::AssignTask {
+                id,
+                node_id,
+                message: String::new(),
+                generic: Vec::new(),
+                ports: Vec::new(),
+            },
         ]);
     }
 

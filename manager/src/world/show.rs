@@ -1,6 +1,6 @@
 //! Changes and ids as test texts show them.
 
-use swarmnet_model::{GenericResource, TaskId};
+use swarmnet_model::{GenericResource, PublishedPort, TaskId};
 
 use crate::store::Change;
 
@@ -29,13 +29,17 @@ fn show_one(change: &Change) -> String {
                 attachments.iter().map(|a| format!(" {}={}", a.network_id, a.address)).collect();
             format!("allocate {}{}", short(id), addresses.concat())
         }
-        Change::AssignTask { id, node_id, message, generic } => {
+        Change::AssignTask { id, node_id, message, generic, ports } => {
             let held = |resource: &GenericResource| match resource {
                 GenericResource::Discrete { kind, value } => format!(" {kind}={value}"),
                 GenericResource::Named { kind, value } => format!(" {kind}={value}"),
             };
             let given: String = generic.iter().map(held).collect();
-            format!("assign {} to {node_id}: {message}{given}", short(id))
+            let chosen = |port: &PublishedPort| {
+                format!(" {}:{}/{}", port.published_port, port.target_port, port.protocol)
+            };
+            let ports: String = ports.iter().map(chosen).collect();
+            format!("assign {} to {node_id}: {message}{given}{ports}", short(id))
         }
         Change::RejectTask { id } => format!("reject {}", short(id)),
         Change::ExplainTask { id, message, err } => {

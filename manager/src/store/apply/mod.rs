@@ -76,8 +76,8 @@ impl Writer {
             }
             Change::CreateTask(task) => return self.create_task(task),
             Change::AllocateTask { id, attachments } => self.allocate_task(id, attachments),
-            Change::AssignTask { id, node_id, message, generic } => {
-                self.assign_task(id, node_id, message, generic);
+            Change::AssignTask { id, node_id, message, generic, ports } => {
+                self.assign_task(id, node_id, message, (generic, ports));
             }
             Change::RejectTask { id } => self.reject_task(id),
             Change::ExplainTask { id, message, err } => self.explain_task(id, message, err),

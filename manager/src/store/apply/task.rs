@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use swarmnet_model::{
-    Attachment, DesiredState, GenericResource, NodeId, Task, TaskId, TaskState, TaskStatus,
+    Attachment, DesiredState, GenericResource, NodeId, PublishedPort, Task, TaskId, TaskState,
+    TaskStatus,
 };
 
 use super::{Object, Writer, exists, missing, replace};
@@ -56,7 +57,7 @@ impl Writer {
         id: &TaskId,
         node_id: &NodeId,
         message: &str,
-        generic: &[GenericResource],
+        (generic, ports): (&[GenericResource], &[PublishedPort]),
     ) {
         if !self.tables.nodes.contains_key(node_id) {
             return;
@@ -66,6 +67,7 @@ impl Writer {
             if task.status.state == TaskState::Pending && !elsewhere {
                 task.node_id = Some(node_id.clone());
                 task.assigned_generic = generic.to_vec();
+                task.chosen_ports = ports.to_vec();
                 task.status = TaskStatus::new(now, TaskState::Assigned, message);
             }
         });

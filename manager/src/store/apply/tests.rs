@@ -124,6 +124,7 @@ pub(super) fn task(id: &str, service: &str) -> Task {
         status: TaskStatus::new(Timestamp(1), TaskState::New, "created"),
         attachments: vec![],
         assigned_generic: vec![],
+        chosen_ports: vec![],
     }
 }
 
@@ -152,6 +153,7 @@ fn assign(task: &str, node: &str) -> Change {
         node_id: NodeId::from_text(node),
         message: "assigned".into(),
         generic: Vec::new(),
+        ports: Vec::new(),
     }
 }
 

@@ -72,6 +72,7 @@ fn change_of_tasks() -> impl Strategy<Value = Change> {
             node_id,
             message: "assigned".into(),
             generic: Vec::new(),
+            ports: Vec::new(),
         }),
         task_id().prop_map(|id| Change::RejectTask { id }),
         task_id().prop_map(|id| Change::ExplainTask { id, message: "why".into(), err: None }),
