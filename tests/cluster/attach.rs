@@ -70,6 +70,12 @@ pub(crate) fn plain_containers_meet_across_nodes(lab: &Lab) {
     let url = format!("http://{}/", vip.trim().split('/').next().unwrap());
     let page = lab.on("node01", &["docker", "exec", "p1", "timeout", "5", "wget", "-qO-", &url]);
     assert_contains(&page.text(), "Hostname");
+    for host in ["master", "node02"] {
+        let verbose = ["docker", "network", "inspect", "-v", "plain", "-f", "{{json .Services}}"];
+        let services = lab.ok(host, &verbose);
+        assert_contains(&services, "\"Name\":\"p2\"");
+        assert_contains(&services, "\"EndpointIP\":\"10.76.0.200\"");
+    }
     names(lab);
     // The way out of the node, and to the client's host.
     ping(lab, "node01", "p1", crate::lab::CLIENT);
@@ -111,8 +117,11 @@ pub(crate) fn plain_containers_are_refused_in_dockers_words(lab: &Lab) {
     assert_contains(&taken, "Address already in use");
     let outside = lab.refused("node02", "run --rm --network open --ip 10.78.0.9 busybox true");
     assert_contains(&outside, "It does not belong to any of this network's subnets");
-    let ports = lab.refused("node01", "run --rm --network open -p 8080:80 busybox true");
-    assert_contains(&ports, "not supported");
+    for wish in ["-p 8080:80", "--mac-address 02:11:22:33:44:55"] {
+        let refused =
+            lab.refused("node01", &format!("run --rm --network open {wish} busybox true"));
+        assert_contains(&refused, "not supported");
+    }
     docker(lab, "node01", "rm -f p1");
     docker(lab, "node02", &format!("run -d --name p2 --network open --ip 10.77.0.9 {SLEEPER}"));
     clean_up(lab, &[("node02", "p2")], "open");
@@ -172,6 +181,12 @@ pub(crate) fn plain_containers_connect_and_disconnect(lab: &Lab) {
     });
     docker(lab, "node01", "network disconnect front p1");
     docker(lab, "node01", "rm -f local");
+    let outside = ["docker", "exec", "p1", "ping", "-c", "1", "-W", "2", crate::lab::CLIENT];
+    assert!(!lab.on("node01", &outside).ok(), "only the internal network is left");
+    ping(lab, "node02", "p2", &address(lab, "node01", "p1", "back"));
+    docker(lab, "node01", "network connect front p1");
+    ping(lab, "node01", "p1", crate::lab::CLIENT);
+    docker(lab, "node01", "network disconnect front p1");
     clean_up(lab, &[], "front");
     clean_up(lab, &[("node01", "p1"), ("node02", "p2")], "back");
 }

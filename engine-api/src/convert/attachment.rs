@@ -17,6 +17,8 @@ pub(crate) const ATTACHMENT_OPTION: &str = "swarmnet.task";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Part of the path of every resolv.conf of ours.
 const RESOLV_FILES: &str = "/agent/resolv/";
+/// Beginning of the MAC addresses that engines make of addresses.
+const MADE_MAC: &str = "02:42:";
 /// Beginning of all endpoint options of ours.
 const OPTION_PREFIX: &str = "swarmnet.";
 
@@ -24,6 +26,8 @@ wire! {
     CreateBody {
         "HostConfig" => host: HostBody,
         "NetworkingConfig" => networking: NetworkingBody,
+        // Clients of older versions name it here, for the first network.
+        "MacAddress" => mac: String,
     }
 }
 
@@ -48,10 +52,11 @@ wire! {
     EndpointBody {
         "IPAMConfig" => ipam: IpamBody,
         "Aliases" => aliases: Vec<String>,
+        "MacAddress" => mac: String,
     }
 }
 
-wire! { IpamBody { "IPv4Address" => ipv4: String, } }
+wire! { IpamBody { "IPv4Address" => ipv4: String, "IPv6Address" => ipv6: String, } }
 
 wire! { ConnectBody { "Container" => container: String, "EndpointConfig" => endpoint: EndpointBody, } }
 
@@ -87,6 +92,7 @@ impl CreateBody {
 
     /// Returns what the managers are asked for one of the networks.
     pub(crate) fn wanted(&self, network: &str) -> Result<WantedAttachment, ApiError> {
+        check_mac(network, &self.mac)?;
         wanted(network, self.networking.endpoints.get(network))
     }
 }
@@ -96,15 +102,31 @@ fn is_of_user(mode: &str) -> bool {
     !matches!(mode, "" | "default" | "bridge" | "host" | "none") && !mode.starts_with("container:")
 }
 
+/// Refuses a MAC address of the user's choice: on a swarm network it follows from the address, and
+/// nobody may send from another. One that an engine has made is a copy of an inspection.
+fn check_mac(network: &str, mac: &str) -> Result<(), ApiError> {
+    if mac.is_empty() || mac.get(..MADE_MAC.len()).is_some_and(|made| made == MADE_MAC) {
+        return Ok(());
+    }
+    let text = format!("Could not attach to network {network}: the MAC address {mac} is");
+    Err(ApiError::unsupported(&text))
+}
+
 /// Returns what the managers are asked for an endpoint.
 ///
 /// # Errors
-/// 400 for an address that is none.
+/// 400 for an address that is none, 501 for what swarm networks do not have.
 pub(crate) fn wanted(
     network: &str,
     endpoint: Option<&EndpointBody>,
 ) -> Result<WantedAttachment, ApiError> {
     let endpoint = endpoint.cloned().unwrap_or_default();
+    check_mac(network, &endpoint.mac)?;
+    if !endpoint.ipam.ipv6.is_empty() {
+        let address = endpoint.ipam.ipv6;
+        let text = format!("Could not attach to network {network}: the IPv6 address {address} is");
+        return Err(ApiError::unsupported(&text));
+    }
     let text = endpoint.ipam.ipv4;
     let bad = |_| ApiError::bad_request(format!("invalid IPv4 address: {text}"));
     let address: Option<Ipv4Addr> = match text.as_str() {
@@ -204,6 +226,13 @@ impl Standing {
         }
         standing
     }
+
+    /// True if nothing but internal networks is left without the one of that name, so that the way
+    /// out of the node has to go with it.
+    pub(crate) fn loses_gateway(&self, engine_name: &str, local: &LocalNetworks) -> bool {
+        let internal = |name: &String| local.by_engine(name).is_some_and(|left| left.internal);
+        self.on_gateway && self.swarm.iter().filter(|name| *name != engine_name).all(internal)
+    }
 }
 
 /// Takes our own options out of what users see of an endpoint.
@@ -244,7 +273,10 @@ pub(crate) fn read_create(bytes: &[u8]) -> Option<(Value, CreateBody)> {
 
 #[cfg(test)]
 mod tests {
+    use swarmnet_model::NetworkId;
+
     use super::*;
+    use crate::control_plane::LocalNetwork;
 
     fn given() -> AttachedEndpoint {
         AttachedEndpoint {
@@ -297,10 +329,68 @@ mod tests {
 
     #[test]
     fn an_address_that_is_none_is_refused_by_its_text() {
-        let ipam = IpamBody { ipv4: "10.0.0".to_owned() };
+        let ipam = IpamBody { ipv4: "10.0.0".to_owned(), ..IpamBody::default() };
         let endpoint = EndpointBody { ipam, ..EndpointBody::default() };
         let error = wanted("n1", Some(&endpoint)).unwrap_err();
         assert_eq!(error.message(), "invalid IPv4 address: 10.0.0");
+    }
+
+    #[test]
+    fn addresses_that_swarm_networks_do_not_have_are_refused_by_their_text() {
+        let wanted = |text: &str| read_create(text.as_bytes()).unwrap().1.wanted("n1");
+        for (body, text) in [
+            (r#"{"MacAddress":"02:11:22:33:44:55"}"#, "the MAC address 02:11:22:33:44:55 is"),
+            (
+                r#"{"NetworkingConfig":{"EndpointsConfig":{"n1":{"MacAddress":"aa:b"}}}}"#,
+                "the MAC address aa:b is",
+            ),
+            (
+                r#"{"NetworkingConfig":{"EndpointsConfig":{"n1":{"IPAMConfig":
+                    {"IPv6Address":"fd00::1"}}}}}"#,
+                "the IPv6 address fd00::1 is",
+            ),
+        ] {
+            let error = wanted(body).unwrap_err();
+            let begin = format!("Could not attach to network n1: {text} not supported");
+            assert!(error.message().starts_with(&begin), "{}", error.message());
+        }
+        let copied = r#"{"NetworkingConfig":{"EndpointsConfig":{"n1":
+            {"MacAddress":"02:42:0a:00:01:07"}}}}"#;
+        assert!(wanted(copied).is_ok());
+    }
+
+    #[test]
+    fn the_way_out_goes_with_the_last_network_that_is_not_internal() {
+        let network = |name: &str, internal| LocalNetwork {
+            id: NetworkId::from_text(name),
+            name: name.to_owned(),
+            internal,
+            attachable: true,
+            subnet: "10.0.1.0/24".parse().unwrap(),
+            gateway: "10.0.1.1".parse().unwrap(),
+            vni: 4097,
+            engine_id: format!("id-{name}"),
+            engine_name: format!("{name}.abc"),
+        };
+        let local = LocalNetworks {
+            networks: vec![network("out", false), network("more", false), network("in", true)],
+            gateway_engine_name: "gw".to_owned(),
+            ..LocalNetworks::default()
+        };
+        let standing = |names: &[&str]| {
+            let networks: serde_json::Map<_, _> =
+                names.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+            Standing::read(&json!({"NetworkSettings": {"Networks": networks}}), &local)
+        };
+        for (names, leaves, goes) in [
+            (&["out.abc", "gw"][..], "out.abc", true),
+            (&["out.abc", "in.abc", "gw"], "out.abc", true),
+            (&["out.abc", "in.abc", "gw"], "in.abc", false),
+            (&["out.abc", "more.abc", "in.abc", "gw"], "out.abc", false),
+            (&["in.abc"], "in.abc", false),
+        ] {
+            assert_eq!(standing(names).loses_gateway(leaves, &local), goes, "{names:?} {leaves}");
+        }
     }
 
     #[test]

@@ -283,7 +283,7 @@ async fn standing(x: &Exchange, container: &str) -> Result<Standing, ApiError> {
     Ok(Standing::read(&inspected, &x.app.control.local_networks()))
 }
 
-/// Takes a container off a network, and off the way out if that was for swarm networks alone.
+/// Takes a container off a network, and off the way out if only internal networks are left.
 pub(crate) async fn disconnect(mut x: Exchange, reference: &str) -> Answer {
     let bytes = body::read(&mut x.request).await?;
     let swarm = SwarmNetworks::read(&x.app).await;
@@ -301,7 +301,7 @@ pub(crate) async fn disconnect(mut x: Exchange, reference: &str) -> Answer {
     if !off.is_success() {
         return off.relayed();
     }
-    if standing.on_gateway && standing.swarm.len() == 1 {
+    if standing.loses_gateway(&there.engine_name, &local) {
         disconnect_engine(&x, &standing.id, &local.gateway_engine_name, true).await?;
     }
     if let Some(id) = &standing.attachment {
