@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 use swarmnet_model::view::NetworkItem;
-use swarmnet_model::{Network, Subnet, Tables, Timestamp, Vni};
+use swarmnet_model::{AttachedContainer, Network, Subnet, Tables, Timestamp, Vni};
 
-use crate::convert::network_view::{service_shown, task_shown};
+use crate::convert::network_view::{add_plain, service_shown, task_shown};
 use crate::version::ApiVersion;
 
 /// Driver option that carries the VNI.
@@ -151,7 +151,16 @@ pub(crate) fn services(of: &Network, tables: &Tables) -> Value {
         let shown = service_shown(vip.map(|vip| vip.to_string()).unwrap_or_default(), tasks);
         all.insert(service.spec.name.clone(), shown);
     }
+    let running = tables.attached.values().filter(|container| container.running);
+    add_plain(&mut all, running.filter_map(|plain| plain_on(of, plain, tables)).collect());
     Value::Object(all)
+}
+
+fn plain_on(of: &Network, plain: &AttachedContainer, tables: &Tables) -> Option<Value> {
+    let attachment = plain.attachments.iter().find(|attachment| attachment.network_id == of.id)?;
+    let node = tables.nodes.get(&plain.node_id)?;
+    let address = attachment.address.ip().to_string();
+    Some(task_shown(&plain.name, address, node.status.addr.to_string()))
 }
 
 fn task_on(of: &Network, task: &swarmnet_model::Task, tables: &Tables) -> Option<Value> {

@@ -52,7 +52,17 @@ pub(crate) fn services(view: &NodeView, id: &NetworkId) -> Value {
             all.insert(service.name.clone(), service_shown(vip, tasks(view, service, id)));
         }
     }
+    let plain = backends(view).filter(|backend| backend.service_id.is_none());
+    let containers = plain.filter_map(|backend| shown(view, backend, &backend.task_name, id));
+    add_plain(&mut all, containers.collect());
     Value::Object(all)
+}
+
+/// Adds the plain containers, under no name, as Docker does.
+pub(crate) fn add_plain(services: &mut Map<String, Value>, containers: Vec<Value>) {
+    if !containers.is_empty() {
+        services.insert(String::new(), service_shown(String::new(), containers));
+    }
 }
 
 /// Renders one service of a network.
@@ -66,20 +76,25 @@ pub(crate) fn task_shown(name: &str, address: String, host: String) -> Value {
 }
 
 fn tasks(view: &NodeView, service: &ServiceItem, id: &NetworkId) -> Vec<Value> {
-    let live = |backend: &&Backend| {
-        let leaving = matches!(backend.state, BackendState::Draining | BackendState::Down);
-        backend.service_id.as_ref() == Some(&service.id) && !leaving
+    let of_service =
+        backends(view).filter(|backend| backend.service_id.as_ref() == Some(&service.id));
+    let named = |backend: &Backend| {
+        shown(view, backend, &format!("{}.{}", backend.task_name, backend.task_id), id)
     };
-    let shown = |backend: &Backend| {
-        let attachment = backend.attachments.iter().find(|held| held.network_id == *id)?;
-        let host = match view.get(&ItemKey::Peer(backend.node_id.clone())) {
-            Some(Item::Peer(peer)) => peer.addr.to_string(),
-            _ => String::new(),
-        };
-        let name = format!("{}.{}", backend.task_name, backend.task_id);
-        Some(task_shown(&name, attachment.address.ip().to_string(), host))
+    of_service.filter_map(named).collect()
+}
+
+/// Renders a backend that lives on the network.
+fn shown(view: &NodeView, backend: &Backend, name: &str, id: &NetworkId) -> Option<Value> {
+    if matches!(backend.state, BackendState::Draining | BackendState::Down) {
+        return None;
+    }
+    let attachment = backend.attachments.iter().find(|held| held.network_id == *id)?;
+    let host = match view.get(&ItemKey::Peer(backend.node_id.clone())) {
+        Some(Item::Peer(peer)) => peer.addr.to_string(),
+        _ => String::new(),
     };
-    backends(view).filter(live).filter_map(shown).collect()
+    Some(task_shown(name, attachment.address.ip().to_string(), host))
 }
 
 fn backends(view: &NodeView) -> impl Iterator<Item = &Backend> {
@@ -179,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn services_are_shown_with_their_vip_and_living_tasks() {
+    fn services_are_shown_with_their_living_tasks_and_plain_containers_under_no_name() {
         let net = NetworkId::from_text("net");
         assert_eq!(
             services(&view(), &net),
@@ -196,6 +211,17 @@ mod tests {
             }})
         );
         assert_eq!(services(&view(), &NetworkId::from_text("other")), json!({}));
-        assert_eq!(network(&view(), &net).map(|found| found.name.as_str()), Some("net"));
+        let mut view = view();
+        let (key, item) = backend("t3", "node2bbbbbbbbbbbbb", 5, BackendState::Active);
+        let Item::Backend(plain) = item else { unreachable!() };
+        let name = "cache".to_owned();
+        let plain = Backend { service_id: None, task_name: name, ..plain };
+        view.insert(key, Item::Backend(plain));
+        let all = services(&view, &net);
+        assert_eq!(all["web"]["Tasks"].as_array().unwrap().len(), 1);
+        let plain = &all[""]["Tasks"][0];
+        assert_eq!((&plain["Name"], &plain["EndpointIP"]), (&json!("cache"), &json!("10.0.1.5")));
+        assert_eq!(plain["Info"]["Host IP"], "10.20.20.2");
+        assert_eq!(network(&view, &net).map(|found| found.name.as_str()), Some("net"));
     }
 }
