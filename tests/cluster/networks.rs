@@ -149,6 +149,8 @@ pub(crate) fn wrong_requests(lab: &Lab) {
         let refusal = lab.refused("master", &format!("network create -d overlay {options}"));
         assert_contains(&refusal, text);
     }
+    let local = lab.refused("master", "network create -d overlay --scope local x");
+    assert_contains(&local, "cannot downgrade network scope for overlay networks");
     for driver in ["macvlan", "ipvlan", "bridge"] {
         let line = format!("network create -d {driver} --scope swarm x");
         assert_contains(

@@ -13,6 +13,7 @@ use crate::error::ApiError;
 use crate::json::wire;
 
 const IPV6: &str = "swarm networks with IPv6 are";
+const OVERLAY: &str = "overlay";
 
 wire! {
     NetworkBody {
@@ -55,16 +56,17 @@ wire! { ConfigFrom { "Network" => network: String, } }
 impl NetworkBody {
     /// True if the managers make it, false if the engine does.
     pub(crate) fn is_for_swarm(&self) -> bool {
-        self.driver == "overlay" || self.scope == "swarm" || self.ingress
+        self.driver == OVERLAY || self.scope == "swarm" || self.ingress
     }
 }
 
 /// Reads the spec of a swarm network.
 ///
 /// # Errors
-/// 400 with Docker's texts, 501 for what this version cannot do: nothing is left out silently, above
-/// all no encryption.
+/// 400 and 403 with Docker's texts, 501 for what this version cannot do: nothing is left out
+/// silently, above all no encryption.
 pub(crate) fn spec(body: NetworkBody, document: &Value) -> Result<NetworkSpec, ApiError> {
+    check_scope(&body)?;
     refuse_unsupported(&body)?;
     Ok(NetworkSpec {
         name: body.name,
@@ -78,11 +80,22 @@ pub(crate) fn spec(body: NetworkBody, document: &Value) -> Result<NetworkSpec, A
     })
 }
 
+/// An overlay is the swarm's, which Docker calls `global` as well.
+fn check_scope(body: &NetworkBody) -> Result<(), ApiError> {
+    match body.scope.as_str() {
+        "local" if body.driver == OVERLAY => {
+            Err(ApiError::forbidden("cannot downgrade network scope for overlay networks"))
+        }
+        "" | "swarm" | "global" | "local" => Ok(()),
+        other => Err(ApiError::bad_request(format!("invalid network scope '{other}'"))),
+    }
+}
+
 fn refuse_unsupported(body: &NetworkBody) -> Result<(), ApiError> {
     let driver = body.driver.as_str();
     let ipam_driver = body.ipam.driver.as_str();
     let cases = [
-        (!matches!(driver, "overlay" | ""), "swarm networks of drivers other than overlay are"),
+        (!matches!(driver, OVERLAY | ""), "swarm networks of drivers other than overlay are"),
         (body.enable_ipv6 || body.enable_ipv4 == Some(false), IPV6),
         (body.config_only || body.config_from.is_some_and_named(), "configuration networks are"),
         (!matches!(ipam_driver, "default" | ""), "IPAM drivers other than default are"),
@@ -233,6 +246,13 @@ mod tests {
             let message = refused(config);
             assert!(message.contains(text), "{config}: {message}");
         }
+    }
+
+    #[test]
+    fn an_overlay_is_never_local() {
+        let text = "cannot downgrade network scope for overlay networks";
+        assert_eq!(refused(r#""Scope":"local""#), text);
+        assert_eq!(refused(r#""Scope":"galaxy""#), "invalid network scope 'galaxy'");
     }
 
     #[test]
