@@ -90,6 +90,14 @@ pub struct TaskStatus {
 }
 
 impl TaskStatus {
+    /// Docker's words for a task that may not stay where it is.
+    pub const ENFORCED: &str = "task rejected by constraint enforcer";
+
+    /// True if the managers have ended the task because its node no longer meets what it asks for.
+    pub fn is_enforced(&self) -> bool {
+        self.message == Self::ENFORCED
+    }
+
     /// A status without container facts.
     pub fn new(timestamp: Timestamp, state: TaskState, message: &str) -> Self {
         Self {

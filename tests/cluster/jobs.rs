@@ -63,6 +63,13 @@ pub(crate) fn a_failing_job_is_tried_again(lab: &Lab) {
         lab.docker(states).matches("Shutdown|\"task: non-zero exit (1)\"").count() == 2
     });
     assert_eq!(listed(lab), "broken|replicated job|0/1 (0/1 completed)");
+    lab.docker("service rm broken");
+    let create = "service create --detach --name broken --mode global-job";
+    lab.docker(&format!("{create} {policy} --entrypoint /bin/false whoami"));
+    wait_for("two failed attempts on every node", || {
+        lab.docker(states).matches("Shutdown|\"task: non-zero exit (1)\"").count() == 6
+    });
+    assert_eq!(listed(lab), "broken|global job|0/3 (0/3 completed)");
 }
 
 pub(crate) fn bad_jobs_are_refused(lab: &Lab) {

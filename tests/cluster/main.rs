@@ -114,6 +114,7 @@ const CASES: &[Case] = &[
     ("updates_wait_until_a_task_is_healthy", updates::wait_until_a_task_is_healthy),
     ("updates_pause_or_roll_back_on_failure", updates::pause_or_roll_back_on_failure),
     ("updates_have_a_deadline", updates::have_a_deadline),
+    ("updates_say_for_what_they_wait", updates::say_for_what_they_wait),
     ("updates_stop_first_where_a_host_port_is_held", updates::stop_first_where_a_host_port_is_held),
     ("nodes_drain_without_a_lost_request", nodes::drain_without_a_lost_request),
     ("nodes_change_their_role_in_place", nodes::change_their_role_in_place),

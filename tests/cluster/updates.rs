@@ -111,6 +111,32 @@ pub(crate) fn have_a_deadline(lab: &Lab) {
     assert_contains(&state(lab, "late"), " did not run within 5s");
 }
 
+/// Two tasks that each want more than half of a node's memory, and may be on that node only.
+pub(crate) fn say_for_what_they_wait(lab: &Lab) {
+    lab.form();
+    let memory = "node inspect node02 --format {{.Description.Resources.MemoryBytes}}";
+    let memory: u64 = lab.docker(memory).trim().parse().unwrap();
+    let place = format!("--constraint node.hostname==node02 --reserve-memory {}", memory / 5 * 3);
+    let order = "--update-order start-first --label swarmnet.update.deadline=20s";
+    lab.create(&format!("--name room {place} {order} whoami"));
+    let before = containers(lab, "node02", "room");
+    lab.docker("service update --detach --quiet --force room");
+    let why = "no suitable node (scheduling constraints not satisfied on 2 nodes; \
+               insufficient resources on 1 node)";
+    let waits = format!("updating: update in progress (waits for room beside the old task: {why})");
+    wait_for("the reason in the status", || state(lab, "room") == waits);
+    let task = lab.docker("service ps room -q --no-trunc").lines().next().unwrap().to_owned();
+    let tasks = "service ps room --no-trunc --format {{.CurrentState}}|{{.Error}}";
+    assert_contains(&lab.docker(tasks), &format!("|\"{why}\""));
+    let paused = format!("paused: update paused because task {task} did not run within 20s: {why}");
+    wait_for("the deadline", || state(lab, "room") == paused);
+    assert_eq!(containers(lab, "node02", "room"), before, "the old task stays");
+    assert_eq!(lab.docker("service ls --format {{.Replicas}}").trim(), "1/1");
+    // Made smaller, there is room for two.
+    lab.docker("service update --quiet --reserve-memory 16m room");
+    assert_eq!(state(lab, "room"), "completed: update completed");
+}
+
 pub(crate) fn stop_first_where_a_host_port_is_held(lab: &Lab) {
     lab.form();
     let publish = "--publish mode=host,published=8096,target=80";

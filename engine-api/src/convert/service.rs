@@ -168,6 +168,7 @@ fn update_status(status: &UpdateStatus) -> Value {
 /// belongs to its present execution.
 pub(crate) fn status(service: &Service, tables: &Tables) -> Value {
     let iteration = service.job.map(|job| job.iteration);
+    let is_job = service.spec.mode.is_job();
     let mut running = 0_u64;
     let (mut wished, mut completed) = (BTreeSet::new(), BTreeSet::new());
     for task in tables.tasks_of(&service.id).filter(|task| task.job_iteration == iteration) {
@@ -176,10 +177,10 @@ pub(crate) fn status(service: &Service, tables: &Tables) -> Value {
         if is_serving(task, tables) {
             running += 1;
         }
-        if !task.desired_state.is_terminal() {
+        if !task.desired_state.is_terminal() || is_job && has_failed(task) {
             wished.insert(place);
         }
-        if service.spec.mode.is_job() && task.status.state == TaskState::Complete {
+        if is_job && task.status.state == TaskState::Complete {
             completed.insert(place);
         }
     }
@@ -191,6 +192,12 @@ pub(crate) fn status(service: &Service, tables: &Tables) -> Value {
         ServiceMode::Global | ServiceMode::GlobalJob => wished,
     };
     json!({"RunningTasks": running, "DesiredTasks": desired, "CompletedTasks": completed.len()})
+}
+
+/// A place of a job that has failed for good is still one to complete.
+fn has_failed(task: &Task) -> bool {
+    matches!(task.status.state, TaskState::Failed | TaskState::Rejected)
+        && !task.status.is_enforced()
 }
 
 fn is_serving(task: &Task, tables: &Tables) -> bool {

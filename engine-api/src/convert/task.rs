@@ -1,7 +1,9 @@
 //! Pure: tasks.
 
 use serde_json::{Value, json};
-use swarmnet_model::{Attachment, Tables, Task, TaskStatus};
+use swarmnet_model::{
+    AttachedContainer, Attachment, DesiredState, Tables, Task, TaskState, TaskStatus,
+};
 
 use crate::convert::endpoint;
 use crate::convert::network::attached_network;
@@ -42,6 +44,36 @@ pub(crate) fn task(task: &Task, tables: &Tables) -> Value {
         value["GenericResources"] = render_generic(&task.assigned_generic);
     }
     value
+}
+
+/// Renders a plain container on swarm networks; Docker has such a task for each of its networks.
+pub(crate) fn plain_container(container: &AttachedContainer, tables: &Tables) -> Value {
+    let networks = container.attachments.iter().map(|of| match of.aliases.as_slice() {
+        [] => json!({"Target": of.network_id}),
+        aliases => json!({"Target": of.network_id, "Aliases": aliases}),
+    });
+    let attachments = container.attachments.iter().map(|of| attachment(of, tables));
+    let (state, message) = match container.running {
+        true => (TaskState::Running, "started"),
+        false => (TaskState::Ready, "prepared"),
+    };
+    json!({
+        "ID": container.id,
+        "Version": {"Index": container.version.0},
+        "CreatedAt": container.created_at.to_string(),
+        "UpdatedAt": container.updated_at.to_string(),
+        "Labels": {},
+        "Spec": {
+            "NetworkAttachmentSpec": {"ContainerID": container.container_id},
+            "Networks": networks.collect::<Vec<_>>(),
+            "ForceUpdate": 0,
+            "Runtime": "attachment",
+        },
+        "NodeID": container.node_id,
+        "Status": status(&TaskStatus::new(container.updated_at, state, message)),
+        "DesiredState": DesiredState::Running.as_str(),
+        "NetworksAttachments": attachments.collect::<Vec<_>>(),
+    })
 }
 
 fn spec(task: &Task) -> Value {

@@ -1,7 +1,9 @@
 //! Tasks.
 
 use swarmnet_model::current::is_current;
-use swarmnet_model::{CallError, NodeId, ServiceId, Tables, Task, TaskState};
+use swarmnet_model::{
+    AttachedContainer, CallError, DesiredState, NodeId, ServiceId, Tables, Task, TaskState,
+};
 
 use crate::app::Exchange;
 use crate::convert::task as convert;
@@ -20,13 +22,21 @@ pub(crate) async fn list(x: Exchange) -> Answer {
     let tables = x.app.tables().await?;
     let wanted = Wanted::resolve(&filters, &tables)?;
     let fitting = tables.tasks.values().filter(|task| wanted.fits(task, &tables));
-    let tasks: Vec<_> = fitting.map(|task| convert::task(task, &tables)).collect();
-    reply::ok(&tasks)
+    let tasks = fitting.map(|task| convert::task(task, &tables));
+    let attached = tables.attached.values().filter(|container| wanted.fits_attached(container));
+    let attached = attached.map(|container| convert::plain_container(container, &tables));
+    reply::ok(&tasks.chain(attached).collect::<Vec<_>>())
 }
 
 pub(crate) async fn inspect(x: Exchange, id: &str) -> Answer {
     let tables = x.app.tables().await?;
-    reply::ok(&convert::task(find(&tables, id)?, &tables))
+    match find(&tables, id) {
+        Ok(task) => reply::ok(&convert::task(task, &tables)),
+        Err(error) => {
+            let container = find_attached(&tables, id).ok_or(error)?;
+            reply::ok(&convert::plain_container(container, &tables))
+        }
+    }
 }
 
 /// Returns the task a reference means.
@@ -38,6 +48,13 @@ pub(super) fn find<'a>(tables: &'a Tables, reference: &str) -> Result<&'a Task, 
         .map(|(name, task)| Named { id: task.id.as_str(), name, object: *task })
         .collect();
     resolve("task", reference, named, same_only)
+}
+
+/// To Docker's users a plain container on swarm networks is a task, too.
+fn find_attached<'a>(tables: &'a Tables, reference: &str) -> Option<&'a AttachedContainer> {
+    let all = tables.attached.values();
+    let named = all.map(|of| Named { id: of.id.as_str(), name: "", object: &**of }).collect();
+    resolve("task", reference, named, same_only).ok()
 }
 
 fn check_states(filters: &Filters) -> Result<(), ApiError> {
@@ -81,6 +98,18 @@ impl<'a> Wanted<'a> {
             && filters.any("desired-state", |wanted| wanted == task.desired_state.as_str())
             && filters.any("runtime", |wanted| wanted == "container")
             && (!filters.has("_up-to-date") || is_up_to_date(task, tables))
+    }
+
+    /// Plain containers are listed only when they are asked for.
+    fn fits_attached(&self, container: &AttachedContainer) -> bool {
+        let filters = self.filters;
+        let of_services = ["service", "label", "_up-to-date"];
+        filters.values("runtime").iter().any(|wanted| wanted == "attachment")
+            && !of_services.iter().any(|key| filters.has(key))
+            && (!filters.has("node") || self.nodes.contains(&container.node_id))
+            && filters.prefix("id", container.id.as_str())
+            && filters.prefix("name", &container.name)
+            && filters.any("desired-state", |wanted| wanted == DesiredState::Running.as_str())
     }
 }
 

@@ -1,9 +1,10 @@
 //! The engine's objects where they touch the swarm: networks, containers, info, version.
 
 use serde_json::{Value, json};
+use swarmnet_model::{AttachedContainer, Attachment, NetworkId, NodeId, TaskId, Version};
 
 use crate::Bed;
-use crate::control::{FakeControl, OVERLAY};
+use crate::control::{FakeControl, MASTER, OVERLAY, now};
 use crate::engine::{BRIDGE_ID, GATEWAY_NETWORK_ID, PLUGIN_NETWORK_ID};
 
 fn ids(list: &Value) -> Vec<&str> {
@@ -253,6 +254,53 @@ async fn a_plain_container_is_made_on_the_engines_network_with_the_managers_addr
 }
 
 #[tokio::test]
+async fn a_plain_container_is_a_task_for_those_who_ask_for_attachments() {
+    let bed = Bed::manager();
+    let container = AttachedContainer {
+        id: TaskId::from_text("t9"),
+        version: Version(7),
+        created_at: now(),
+        updated_at: now(),
+        node_id: NodeId::from_text(MASTER),
+        name: "c1".to_owned(),
+        container_id: "2d30".to_owned(),
+        running: true,
+        attachments: vec![Attachment {
+            network_id: NetworkId::from_text(OVERLAY),
+            address: "10.0.1.7/24".parse().unwrap(),
+            aliases: vec!["db".to_owned()],
+        }],
+    };
+    bed.control.edit(|tables| {
+        tables.attached.insert(container.id.clone(), container.into());
+    });
+    assert_eq!(bed.client.get("/tasks").await.json(), json!([]), "only who asks is told");
+    let asked = |more: &str| format!("/tasks?filters=%7B%22runtime%22:[%22attachment%22]{more}%7D");
+    let listed = bed.client.get(&asked("")).await.json();
+    assert_eq!(listed[0], bed.client.get("/tasks/t9").await.json());
+    let spec = json!({
+        "NetworkAttachmentSpec": {"ContainerID": "2d30"},
+        "Networks": [{"Target": OVERLAY, "Aliases": ["db"]}],
+        "ForceUpdate": 0,
+        "Runtime": "attachment",
+    });
+    assert_eq!(listed[0]["Spec"], spec);
+    assert_eq!((&listed[0]["NodeID"], &listed[0]["ServiceID"]), (&json!(MASTER), &Value::Null));
+    assert_eq!(listed[0]["Status"]["State"], "running");
+    assert_eq!(listed[0]["NetworksAttachments"][0]["Addresses"], json!(["10.0.1.7/24"]));
+    for (filter, count) in [
+        (",%22node%22:[%22master%22]", 1),
+        (",%22desired-state%22:[%22shutdown%22]", 0),
+        (",%22label%22:[%22x%22]", 0),
+        (",%22id%22:[%22t8%22]", 0),
+    ] {
+        let found = bed.client.get(&asked(filter)).await.json();
+        assert_eq!(found.as_array().unwrap().len(), count, "{filter}");
+    }
+    bed.stop().await;
+}
+
+#[tokio::test]
 async fn ports_of_plain_containers_on_swarm_networks_are_refused_and_nothing_is_asked() {
     let bed = Bed::manager();
     make_attachable(&bed);
@@ -282,7 +330,7 @@ async fn info_and_version_are_the_engines_with_our_part_in_it() {
     assert_eq!(version["Components"][1]["Name"], "swarmnet");
     bed.control.edit(|tables| {
         let mut second = crate::control::master();
-        second.id = swarmnet_model::NodeId::from_text("second");
+        second.id = NodeId::from_text("second");
         tables.nodes.insert(second.id.clone(), second.into());
     });
     let info = bed.client.get("/info").await.json();

@@ -3,10 +3,12 @@
 use http::Method;
 use serde_json::{Value, json};
 use swarmnet_engine_api::LocalState;
-use swarmnet_model::{Availability, Call, NodeState, TaskState};
+use swarmnet_model::{
+    Availability, Call, DesiredState, NodeState, ServiceMode, TaskState, TaskStatus,
+};
 
 use crate::Bed;
-use crate::control::{FakeControl, MASTER};
+use crate::control::{FakeControl, MASTER, now};
 
 fn service(name: &str, replicas: u64) -> Value {
     json!({
@@ -295,6 +297,32 @@ async fn replicas_count_only_what_runs_on_nodes_that_are_there() {
     assert_eq!(status(bed.client.get(path).await.json()), counts(0));
     assert_eq!(status(bed.client.get("/v1.40/services?status=true").await.json()), Value::Null);
     assert_eq!(status(bed.client.get("/v1.41/services").await.json()), Value::Null);
+    bed.stop().await;
+}
+
+#[tokio::test]
+async fn a_global_job_that_failed_for_good_is_not_shown_as_done() {
+    let bed = Bed::manager();
+    bed.client.post("/services/create", &service("job", 1)).await;
+    let fail = |message: &'static str| {
+        bed.control.edit(move |tables| {
+            let mut service = (**tables.services.values().next().unwrap()).clone();
+            service.spec.mode = ServiceMode::GlobalJob;
+            tables.services.insert(service.id.clone(), service.into());
+            let mut task = (**tables.tasks.values().next().unwrap()).clone();
+            task.status = TaskStatus::new(now(), TaskState::Rejected, message);
+            task.desired_state = DesiredState::Shutdown;
+            tables.tasks.insert(task.id.clone(), task.into());
+        });
+    };
+    let status = async || {
+        bed.client.get("/services?status=true").await.json()[0]["ServiceStatus"]["DesiredTasks"]
+            .clone()
+    };
+    fail("preparing");
+    assert_eq!(status().await, 1);
+    fail(TaskStatus::ENFORCED);
+    assert_eq!(status().await, 0, "its node no longer counts");
     bed.stop().await;
 }
 

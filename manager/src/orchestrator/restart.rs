@@ -10,7 +10,6 @@ use swarmnet_model::{DesiredState, Service, Task, TaskState, Timestamp};
 
 use super::slot::Slot;
 use super::{Pass, goal};
-use crate::store::is_rejected;
 
 impl<'a> Pass<'a> {
     /// Nothing of the slot lives: makes a successor if the policy allows one.
@@ -92,7 +91,7 @@ fn restarts(policy: &RestartPolicy, slot: &Slot<'_>, ended: &Task) -> u64 {
 /// True if nobody wished the task to end.
 fn failed_by_itself(task: &Task) -> bool {
     matches!(task.status.state, TaskState::Complete | TaskState::Failed | TaskState::Rejected)
-        && !is_rejected(&task.status)
+        && !task.status.is_enforced()
 }
 
 fn same_spec(a: &Task, b: &Task) -> bool {

@@ -8,7 +8,6 @@ use swarmnet_model::{Node, NodeId, Protocol, ServiceId, Task, TaskState, Timesta
 
 use super::generic::Held;
 use super::given::{Given, key, named_ports};
-use crate::store::is_rejected;
 
 /// Failures of a service older than this are forgotten.
 const FAILURE_MEMORY: Duration = Duration::from_secs(300);
@@ -114,7 +113,7 @@ fn served(task: &Task, given: &Given) -> impl Iterator<Item = (Protocol, u16)> {
 
 fn failed_at(task: &Task) -> Option<Timestamp> {
     let failed = matches!(task.status.state, TaskState::Failed | TaskState::Rejected);
-    (failed && !is_rejected(&task.status)).then_some(task.updated_at)
+    (failed && !task.status.is_enforced()).then_some(task.updated_at)
 }
 
 fn less_one<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {

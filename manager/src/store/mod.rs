@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use swarmnet_model::{Clock, Tables, Timestamp, Version};
 use tokio::sync::watch;
 
-pub use apply::{apply, is_rejected};
+pub use apply::apply;
 pub use change::{Change, Refused, Transaction};
 pub use error::{LeaderHint, ProposeError};
 pub use memory::MemoryProposer;

@@ -21,8 +21,6 @@ use swarmnet_model::{
 
 use super::{Change, Refused, Transaction};
 
-pub use task::is_rejected;
-
 /// Applies one entry. A refused transaction gives the tables unchanged, version included.
 pub fn apply(
     tables: &Tables,

@@ -12,14 +12,7 @@ use crate::store::Refused;
 
 /// Docker's words for a task that waits for the scheduler.
 const ALLOCATED: &str = "pending task scheduling";
-/// Docker's words for a task that may not stay where it is.
-const REJECTED: &str = "task rejected by constraint enforcer";
 const NO_LONGER_MEETS: &str = "assigned node no longer meets constraints";
-
-/// True if the managers have ended the task because its node no longer meets what it asks for.
-pub fn is_rejected(status: &TaskStatus) -> bool {
-    status.message == REJECTED
-}
 
 impl Writer {
     /// Refused as well if its service is gone or going: nobody would ever remove the task.
@@ -93,7 +86,7 @@ impl Writer {
     pub(super) fn report_task(&mut self, id: &TaskId, node_id: &NodeId, status: &TaskStatus) {
         self.edit_task(id, |task, _| {
             if task.node_id.as_ref() == Some(node_id) && status.state >= task.status.state {
-                let rejected = is_rejected(&task.status);
+                let rejected = task.status.is_enforced();
                 task.status = status.clone();
                 if rejected {
                     mark_rejected(&mut task.status);
@@ -132,7 +125,7 @@ impl Writer {
 
 /// Whatever the agent says of the end, the reason stays.
 fn mark_rejected(status: &mut TaskStatus) {
-    REJECTED.clone_into(&mut status.message);
+    TaskStatus::ENFORCED.clone_into(&mut status.message);
     status.err = Some(NO_LONGER_MEETS.to_owned());
     if status.state.is_terminal() && status.state < TaskState::Rejected {
         status.state = TaskState::Rejected;
