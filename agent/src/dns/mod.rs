@@ -39,6 +39,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use ipnetwork::Ipv4Network;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::{RcvBuf, RcvBufForce};
 use tokio::runtime::Handle;
 use tokio_util::sync::DropGuard;
 
@@ -51,6 +53,9 @@ use udp::UdpLoop;
 pub const RESOLVER: Ipv4Addr = Ipv4Addr::new(169, 254, 77, 53);
 /// Port of the resolver and of upstreams, UDP and TCP.
 pub const PORT: u16 = 53;
+/// Bytes in which queries wait while the daemon restarts or many tasks ask at once: some five
+/// thousand queries, each counted with what the kernel adds; its default holds under three hundred.
+const WAITING_MAX: usize = 2 << 20;
 /// Stand-in source addresses: this prefix plus the index of the attachment.
 pub const ASKERS: (Ipv4Addr, u8) = (Ipv4Addr::new(169, 254, 192, 0), 19);
 
@@ -80,6 +85,12 @@ impl Settings {
     }
 }
 
+/// Makes room for waiting queries: without the capability as much as the host lets everybody have.
+fn widen(socket: &UdpSocket) -> io::Result<()> {
+    let forced = setsockopt(socket, RcvBufForce, &WAITING_MAX);
+    Ok(forced.or_else(|_| setsockopt(socket, RcvBuf, &WAITING_MAX))?)
+}
+
 /// The running resolver. Stop it before it is dropped: what it still answers is lost otherwise.
 pub struct Resolver {
     server: Arc<Server>,
@@ -96,6 +107,7 @@ impl Resolver {
     /// A socket or the thread cannot be made.
     pub fn start(sockets: Sockets, table: Arc<Table>, settings: Settings) -> io::Result<Self> {
         sockets.udp.set_nonblocking(true)?;
+        widen(&sockets.udp)?;
         sockets.tcp.set_nonblocking(true)?;
         let server = Arc::new(Server::new(table, settings, Handle::current()));
         let stop = server.stop.clone().drop_guard();
