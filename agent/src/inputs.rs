@@ -33,17 +33,17 @@ const MTU_MAX: u32 = 65_535 - VXLAN_OVERHEAD;
 pub struct Inputs {
     pub node_id: NodeId,
     pub view: Arc<NodeView>,
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
     pub pool: Ipv4Network,
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// Namespace cookies of sandboxes, by sandbox path; a missing one is not made yet.
-    pub cookies: BTreeMap<PathBuf, u64>,
+    pub cookies: Arc<BTreeMap<PathBuf, u64>>,
     pub host_cookie: u64,
     pub numbers: Arc<Numbers>,
     /// True if there is a cgroup2 for socket load balancing.
     pub has_cgroup2: bool,
     /// The ways to the other nodes, by their address.
-    pub ways: BTreeMap<Ipv4Addr, Way>,
+    pub ways: Arc<BTreeMap<Ipv4Addr, Way>>,
 }
 
 impl Inputs {

@@ -41,7 +41,7 @@ pub struct Kernel {
     pub netlink: Arc<Netlink>,
     pub plane: Arc<Dataplane>,
     pub maps: Maps,
-    pub snapshot: Snapshot,
+    pub snapshot: Arc<Snapshot>,
     /// (program name, interface index) of everything attached; index 0 for cgroup programs.
     pub attached: BTreeSet<(String, u32)>,
 }
@@ -57,7 +57,7 @@ impl Kernel {
             netlink: Arc::clone(netlink),
             plane: Arc::clone(plane),
             maps: plane.maps(),
-            snapshot: Snapshot::read(netlink).await?,
+            snapshot: Arc::new(Snapshot::read(netlink).await?),
             attached,
         })
     }

@@ -85,7 +85,7 @@ pub struct Passes {
     pub(crate) cgroup: Option<PathBuf>,
     pub(crate) host_cookie: u64,
     /// Known cookies by sandbox path.
-    pub(crate) cookies: BTreeMap<PathBuf, u64>,
+    pub(crate) cookies: Arc<BTreeMap<PathBuf, u64>>,
     /// Those that are there, for what has to be done inside.
     pub(crate) sandboxes: watch::Sender<BTreeSet<PathBuf>>,
     pub(crate) firewall: watch::Sender<Option<TableSpec>>,
@@ -146,7 +146,7 @@ impl Passes {
             pool: places.pool,
             cgroup,
             host_cookie,
-            cookies: BTreeMap::new(),
+            cookies: Arc::default(),
             sandboxes,
             firewall,
             underlay: Underlay::default(),
@@ -291,15 +291,16 @@ impl Passes {
     async fn read_cookies(&mut self) -> bool {
         let journal = self.journal.read();
         let paths: Vec<_> = journal.joined().filter_map(|(_, e)| e.sandbox.clone()).collect();
-        let before = self.cookies.len();
-        self.cookies.retain(|path, _| paths.contains(path));
-        let mut changed = self.cookies.len() != before;
+        let mut changed = self.cookies.keys().any(|path| !paths.contains(path));
+        if changed {
+            Arc::make_mut(&mut self.cookies).retain(|path, _| paths.contains(path));
+        }
         for path in paths {
             if !self.cookies.contains_key(&path)
                 && path.exists()
                 && let Ok(cookie) = netns::cookie_at(&path).await
             {
-                self.cookies.insert(path, cookie);
+                Arc::make_mut(&mut self.cookies).insert(path, cookie);
                 changed = true;
             }
         }
@@ -407,7 +408,7 @@ impl Passes {
     pub async fn remove_all(&mut self) -> Result<(), String> {
         self.placeholders = Placeholders::default();
         self.firewall.send_replace(None);
-        self.cookies.clear();
+        self.cookies = Arc::default();
         self.sandboxes.send_replace(BTreeSet::new());
         self.writer = Writer::new(self.cgroup.clone());
         self.memory = Memory::default();

@@ -136,13 +136,16 @@ impl Plans {
         actions: &mut Vec<Action>,
     ) -> Result<(balancer::State, bool), ApplyError> {
         let inputs = task.part.map_or(task.inputs, |part| &part.new);
-        let addresses = overlay::desired::desired(inputs);
+        // Devices, peers and networks are as the last round left them, and as many as there are nodes.
+        let desired =
+            if task.host { overlay::desired::desired } else { overlay::desired::addresses };
+        let addresses = desired(inputs);
         let services = balancer::desired::desired(inputs);
         let mut before = Keys::default();
         let extent = match task.part {
             None => Extent::Everything,
             Some(Partial { old, .. }) => {
-                let old_addresses = overlay::desired::desired(old);
+                let old_addresses = overlay::desired::addresses(old);
                 before.add(&old_addresses, &balancer::desired::desired(old));
                 let mut keys = before.clone();
                 keys.add(&addresses, &services);
@@ -150,8 +153,12 @@ impl Plans {
             }
         };
         let numbers = &inputs.numbers;
-        let nodes = numbers.nodes.values().max().copied().unwrap_or_default();
-        let overlays = overlay::observe::observe(kernel, nodes, &extent)?;
+        let overlays = if task.host {
+            let nodes = numbers.nodes.values().max().copied().unwrap_or_default();
+            overlay::observe::observe(kernel, nodes, &extent)?
+        } else {
+            overlay::observe::addresses(kernel, &extent)?
+        };
         let balancer = balancer::observe::observe(kernel, numbers.highest_service(), &extent)?;
         let contested = match extent {
             Extent::Everything => overlay::desired::is_contested(inputs),
@@ -159,9 +166,7 @@ impl Plans {
             Extent::Keys(_) => overlays.eps.keys().any(|key| !before.eps.contains(key)),
         };
         let now_s = swarmnet_ebpf::conntrack::now_s();
-        let mut plan = overlay::plan::plan(&addresses, &overlays, now_s);
-        // The last reading of the host may be older than what was made there since.
-        plan.retain(|action| task.host || !matches!(action, overlay::plan::Action::Device(_)));
+        let plan = overlay::plan::plan(&addresses, &overlays, now_s);
         actions.extend(plan.into_iter().map(Action::Overlay));
         let plan = balancer::plan::plan(&services, &balancer);
         actions.extend(plan.into_iter().map(Action::Balancer));

@@ -165,7 +165,7 @@ impl Passes {
         self.memory.seen = Some((Arc::clone(&kernel), Instant::now()));
         let mut inputs = self.inputs(told, &kernel);
         self.underlay.follow(&self.netlink, &inputs).await;
-        inputs.ways.clone_from(self.underlay.ways());
+        inputs.ways = Arc::clone(self.underlay.ways());
         let everything = std::mem::take(&mut self.memory.everything);
         let settled = self.memory.settled.as_ref().filter(|_| !everything);
         let part = settled.and_then(|settled| {
@@ -297,12 +297,12 @@ impl Passes {
             view: Arc::clone(&told.view),
             journal: self.journal.read(),
             pool: self.pool,
-            snapshot: kernel.snapshot.clone(),
-            cookies: self.cookies.clone(),
+            snapshot: Arc::clone(&kernel.snapshot),
+            cookies: Arc::clone(&self.cookies),
             host_cookie: self.host_cookie,
             numbers: Arc::default(),
             has_cgroup2: self.cgroup.is_some(),
-            ways: self.underlay.ways().clone(),
+            ways: Arc::clone(self.underlay.ways()),
         }
     }
 }

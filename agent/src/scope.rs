@@ -23,6 +23,8 @@ use crate::{balancer, overlay};
 #[derive(Clone, Debug)]
 pub struct Settled {
     inputs: Inputs,
+    /// What of the view goes into every part.
+    few: NodeView,
     /// Backends of each service of the view.
     members: BTreeMap<ServiceId, BTreeSet<TaskId>>,
 }
@@ -86,11 +88,14 @@ impl Settled {
                 members.entry(service.clone()).or_default().insert(backend.task_id.clone());
             }
         }
-        Self { inputs, members }
+        Self { few: few(&inputs.view), inputs, members }
     }
 
     /// The part that `change` concerned is in the maps as well.
     pub fn advance(&mut self, inputs: Inputs, change: &Change) {
+        if change.host {
+            self.few = few(&inputs.view);
+        }
         self.inputs = inputs;
         for (task, [old, new]) in &change.backends {
             if let Some(old) = old
@@ -124,7 +129,7 @@ impl Settled {
 
     /// True if the same node has the same devices and endpoints.
     pub fn has_same_endpoints(&self, inputs: &Inputs) -> bool {
-        self.inputs.journal == inputs.journal
+        Arc::ptr_eq(&self.inputs.journal, &inputs.journal) || self.inputs.journal == inputs.journal
     }
 
     /// Returns the part that must be worked on; `None` if that is everything.
@@ -134,9 +139,13 @@ impl Settled {
             return None;
         }
         let part = self.part(inputs, change);
-        let restricted =
-            |inputs: &Inputs| Inputs { view: Arc::new(part.of(&inputs.view)), ..inputs.clone() };
-        Some(Partial { new: restricted(inputs), old: restricted(&self.inputs) })
+        let restricted = |inputs: &Inputs, few: NodeView| Inputs {
+            view: Arc::new(part.of(&inputs.view, few)),
+            ..inputs.clone()
+        };
+        let now = if change.host { few(&inputs.view) } else { self.few.clone() };
+        let old = restricted(&self.inputs, self.few.clone());
+        Some(Partial { new: restricted(inputs, now), old })
     }
 
     fn part(&self, inputs: &Inputs, change: &Change) -> Part {
@@ -145,8 +154,8 @@ impl Settled {
             part.backends.insert(task.clone());
             part.services.extend(services.iter().flatten().cloned());
         }
+        self.add_moved_endpoints(inputs, &mut part);
         for inputs in [&self.inputs, inputs] {
-            self.add_moved_endpoints(inputs, &mut part);
             part.add_touching(&inputs.view, change);
         }
         let members = part.services.iter().filter_map(|service| self.members.get(service));
@@ -158,6 +167,11 @@ impl Settled {
 impl Settled {
     /// Adds what has an endpoint on this node that came, went or changed.
     fn add_moved_endpoints(&self, now: &Inputs, part: &mut Part) {
+        if Arc::ptr_eq(&self.inputs.journal, &now.journal)
+            && Arc::ptr_eq(&self.inputs.snapshot, &now.snapshot)
+        {
+            return;
+        }
         let (before, after) = (locals(&self.inputs), locals(now));
         let differs = |id: &&String| before.get(*id) != after.get(*id);
         let ids: BTreeSet<_> = before.keys().chain(after.keys()).copied().collect();
@@ -248,23 +262,30 @@ impl Part {
         }
     }
 
-    /// Returns what a view says about the part, and what is few: settings, peers, networks, and own
-    /// tasks that hold ports of this node.
-    fn of(&self, view: &NodeView) -> NodeView {
-        let first_service = ItemKey::Service(ServiceId::from_text(""));
-        let few = view.range(..first_service).map(|(key, item)| (key.clone(), item.clone()));
-        let mut part: NodeView = few.collect();
+    /// Returns what a view says about the part, and what is few.
+    fn of(&self, view: &NodeView, few: NodeView) -> NodeView {
         let services = self.services.iter().cloned().map(ItemKey::Service);
         let backends = self.backends.iter().cloned().map(ItemKey::Backend);
-        let own = tasks(view).filter(|t| t.task.host_ports().next().is_some());
-        let own = own.map(|task| ItemKey::Task(task.task.id.clone()));
-        for key in services.chain(backends).chain(own) {
-            if let Some(item) = view.get(&key) {
-                part.insert(key, item.clone());
-            }
-        }
-        part
+        copied(view, services.chain(backends), few)
     }
+}
+
+/// Returns what of a view no part is without: settings, peers, networks, and own tasks that hold ports
+/// of this node. It is another one only after a change of the host.
+fn few(view: &NodeView) -> NodeView {
+    let first_service = ItemKey::Service(ServiceId::from_text(""));
+    let few = view.range(..first_service).map(|(key, item)| (key.clone(), item.clone()));
+    let own = tasks(view).filter(|task| task.task.host_ports().next().is_some());
+    copied(view, own.map(|task| ItemKey::Task(task.task.id.clone())), few.collect())
+}
+
+fn copied(view: &NodeView, keys: impl Iterator<Item = ItemKey>, mut to: NodeView) -> NodeView {
+    for key in keys {
+        if let Some(item) = view.get(&key) {
+            to.insert(key, item.clone());
+        }
+    }
+    to
 }
 
 #[cfg(test)]

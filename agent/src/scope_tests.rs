@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
@@ -139,10 +138,10 @@ impl World {
         Inputs {
             node_id: node_id(0),
             view: Arc::new(self.view()),
-            journal,
+            journal: journal.into(),
             pool: "172.31.240.0/20".parse().unwrap(),
-            snapshot,
-            cookies: BTreeMap::new(),
+            snapshot: snapshot.into(),
+            cookies: Default::default(),
             host_cookie: 1,
             numbers: Arc::default(),
             has_cgroup2: true,

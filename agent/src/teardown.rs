@@ -90,7 +90,7 @@ async fn remove_devices(
 }
 
 fn unreserve(journal: &JournalFile) -> std::io::Result<()> {
-    let ours = journal.read().reserved_ports;
+    let ours = journal.read().reserved_ports.clone();
     if ours.is_empty() {
         return Ok(());
     }

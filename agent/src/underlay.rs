@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::inputs::Inputs;
@@ -21,12 +22,12 @@ const ASK_EVERY: Duration = Duration::from_secs(5);
 pub struct Underlay {
     peers: BTreeSet<Ipv4Addr>,
     asked: Option<Instant>,
-    ways: BTreeMap<Ipv4Addr, Way>,
+    ways: Arc<BTreeMap<Ipv4Addr, Way>>,
 }
 
 impl Underlay {
     /// Returns the ways to the other nodes, as last seen.
-    pub const fn ways(&self) -> &BTreeMap<Ipv4Addr, Way> {
+    pub const fn ways(&self) -> &Arc<BTreeMap<Ipv4Addr, Way>> {
         &self.ways
     }
 
@@ -36,7 +37,7 @@ impl Underlay {
         let peers: BTreeSet<_> = others.map(|peer| peer.addr).collect();
         let fresh = self.asked.is_some_and(|at| at.elapsed() < ASK_EVERY);
         if peers != self.peers || !fresh {
-            self.ways = ways(netlink, &peers).await;
+            self.ways = Arc::new(ways(netlink, &peers).await);
             self.peers = peers;
             self.asked = Some(Instant::now());
         }

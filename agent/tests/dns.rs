@@ -128,7 +128,7 @@ fn upstreams_that_a_task_names_are_asked_from_its_sandbox_and_those_of_the_host_
         journal.endpoints.insert("a".to_owned(), endpoint("own", 1));
         journal.endpoints.insert("b".to_owned(), endpoint("plain", 2));
         let table = Arc::new(Table::default());
-        table.view_changed(&Arc::new(view), || journal);
+        table.view_changed(&Arc::new(view), || journal.into());
 
         let udp = UdpSocket::bind((RESOLVER, 53)).unwrap();
         let tcp = TcpListener::bind((RESOLVER, 53)).unwrap();

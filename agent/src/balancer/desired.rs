@@ -154,9 +154,7 @@ mod tests {
     };
 
     use crate::brief::Brief;
-    use crate::netlink::snapshot::Snapshot;
     use crate::numbers::Numbers;
-    use crate::plugin::journal::Journal;
 
     fn service(vips: Vec<Vip>, published: bool) -> view::ServiceItem {
         let port = swarmnet_model::PublishedPort {
@@ -236,11 +234,11 @@ mod tests {
         let mut inputs = Inputs {
             node_id: NodeId::from_text("here"),
             view: Arc::new(view),
-            journal: Journal::default(),
+            journal: Arc::default(),
             pool: "172.31.240.0/20".parse().unwrap(),
-            snapshot: Snapshot::default(),
-            ways: BTreeMap::new(),
-            cookies: BTreeMap::new(),
+            snapshot: Arc::default(),
+            ways: Arc::default(),
+            cookies: Arc::default(),
             host_cookie: 1,
             numbers: Arc::new(numbers.clone()),
             has_cgroup2: true,

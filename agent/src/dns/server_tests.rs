@@ -60,7 +60,7 @@ impl Bed {
 
     fn tell(&self, world: &str) {
         let world = World::of(world);
-        self.table.view_changed(&Arc::new(world.view), || world.journal);
+        self.table.view_changed(&Arc::new(world.view), || world.journal.into());
     }
 
     async fn socket(&self, lidx: u32) -> UdpSocket {
@@ -178,7 +178,7 @@ async fn a_changed_zone_is_seen_by_the_next_query() {
     bed.tell(&WORLD.replace("10.0.1.2", "10.0.1.99"));
     assert_eq!(bed.ask(FRONT, "web A").await, "NoError 10.0.1.99");
     let world = World::of(&WORLD.replace("asker 1 a front", "asker 1 a back"));
-    bed.table.journal_changed(|| world.journal);
+    bed.table.journal_changed(|| world.journal.into());
     assert_eq!(bed.ask(FRONT, "db A").await, "NoError 10.0.2.11");
     bed.resolver.stop().await;
 }

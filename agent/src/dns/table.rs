@@ -24,7 +24,7 @@ pub struct Table {
 impl Table {
     /// The managers said something new. Building all names takes a while: 0.1 s for 100,000 tasks. One
     /// caller at a time; attachments may change meanwhile, so `journal` is asked afterwards.
-    pub fn view_changed(&self, view: &Arc<NodeView>, journal: impl FnOnce() -> Journal) {
+    pub fn view_changed(&self, view: &Arc<NodeView>, journal: impl FnOnce() -> Arc<Journal>) {
         let before = Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner));
         let names = if names_differ(&before, view) {
             let followed = follow(self.zone.load().names(), &before, view);
@@ -39,7 +39,7 @@ impl Table {
 
     /// A task was attached or left: before the engine hears of it, so that the first query of a
     /// container finds its asker. Names stay as they are.
-    pub fn journal_changed(&self, journal: impl FnOnce() -> Journal) {
+    pub fn journal_changed(&self, journal: impl FnOnce() -> Arc<Journal>) {
         let known = self.view.lock().unwrap_or_else(PoisonError::into_inner);
         let names = Arc::clone(self.zone.load().names());
         self.zone.store(Arc::new(Zone::with_names(names, &known, &journal())));
@@ -90,7 +90,7 @@ mod tests {
         let table = Table::default();
         let tell = |text: &str| {
             let world = World::of(text);
-            table.view_changed(&Arc::new(world.view), || world.journal);
+            table.view_changed(&Arc::new(world.view), || world.journal.into());
             Arc::clone(table.load().names())
         };
         let first = tell(text);

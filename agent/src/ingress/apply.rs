@@ -95,7 +95,7 @@ fn hold(placeholders: &mut Placeholders, key: (u8, u16)) -> Result<(), ApplyErro
 /// The journal remembers which ports are ours before the kernel has them: a crash in between
 /// leaves a port that the next pass reserves again.
 fn reserve(journal: &JournalFile, ports: &BTreeSet<u16>) -> Result<(), ApplyError> {
-    let earlier = journal.read().reserved_ports;
+    let earlier = journal.read().reserved_ports.clone();
     let both = earlier.union(ports).copied().collect();
     journal.update(|j| j.reserved_ports = both).map_err(ApplyError::Journal)?;
     let mut list = sysctl::reserved_ports().map_err(ApplyError::Sysctl)?;

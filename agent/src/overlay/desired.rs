@@ -12,8 +12,8 @@ use crate::numbers::ServiceKey;
 /// Shape: addresses keyed by (VNI, address). Where two sources name one address, the more specific
 /// one wins: local endpoint, then placement, then VIP, then the network's gateway.
 pub fn desired(inputs: &Inputs) -> State {
-    let mut state = State::default();
-    let Some(own) = inputs.node_addr() else { return state };
+    let Some(own) = inputs.node_addr() else { return State::default() };
+    let mut state = addresses(inputs);
     state.device = Some(Device { port: inputs.data_path_port(), up: true, program: true });
     let src = Be32::new(own);
     state.nodes.insert(0, Node { addr: src, src, ..Node::default() });
@@ -27,6 +27,17 @@ pub fn desired(inputs: &Inputs) -> State {
     for network in inputs.networks() {
         let flags = if network.internal { abi::VNI_INTERNAL } else { 0 };
         state.vnis.insert(network.vni.get(), VniValue { flags });
+    }
+    state
+}
+
+/// Returns the places of addresses alone.
+pub fn addresses(inputs: &Inputs) -> State {
+    let mut state = State::default();
+    if inputs.node_addr().is_none() {
+        return state;
+    }
+    for network in inputs.networks() {
         put(&mut state, network, network.subnet.gateway, Ep { kind: abi::EP_GATEWAY, ..ep() });
     }
     add_vips(inputs, &mut state);

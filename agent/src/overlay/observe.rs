@@ -17,10 +17,21 @@ use crate::scope::Extent;
 /// # Errors
 /// A map could not be read.
 pub fn observe(kernel: &Kernel, nodes_known: u32, extent: &Extent) -> Result<State, MapError> {
-    let mut state = State { device: device(kernel), ..State::default() };
-    state.peers = kernel.maps.entries::<Peers>()?;
-    state.nodes = nodes(kernel, nodes_known)?;
-    state.vnis = kernel.maps.entries::<Vnis>()?;
+    Ok(State {
+        device: device(kernel),
+        peers: kernel.maps.entries::<Peers>()?,
+        nodes: nodes(kernel, nodes_known)?,
+        vnis: kernel.maps.entries::<Vnis>()?,
+        ..addresses(kernel, extent)?
+    })
+}
+
+/// Returns the places of addresses alone.
+///
+/// # Errors
+/// As of [`observe`].
+pub fn addresses(kernel: &Kernel, extent: &Extent) -> Result<State, MapError> {
+    let mut state = State::default();
     let mut found = |key, ep: Ep| {
         if ep.kind == EP_GONE {
             state.tombstones.insert(key, ep.generation);

@@ -8,7 +8,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Serialize};
@@ -144,7 +144,7 @@ impl Journal {
 #[derive(Debug)]
 pub struct JournalFile {
     path: PathBuf,
-    journal: Mutex<Journal>,
+    journal: Mutex<Arc<Journal>>,
 }
 
 impl JournalFile {
@@ -170,12 +170,12 @@ impl JournalFile {
             journal.reserved_ports.clear();
             boot_id.clone_into(&mut journal.boot_id);
         }
-        Ok(Self { path, journal: Mutex::new(journal) })
+        Ok(Self { path, journal: Mutex::new(Arc::new(journal)) })
     }
 
-    /// Returns a copy.
-    pub fn read(&self) -> Journal {
-        self.lock().clone()
+    /// Returns the journal as it is now.
+    pub fn read(&self) -> Arc<Journal> {
+        Arc::clone(&self.lock())
     }
 
     /// Changes the journal and writes it; on an error of the disk nothing has changed.
@@ -184,16 +184,16 @@ impl JournalFile {
     /// The file cannot be written.
     pub fn update<T>(&self, change: impl FnOnce(&mut Journal) -> T) -> io::Result<T> {
         let mut journal = self.lock();
-        let mut next = journal.clone();
+        let mut next = Journal::clone(&journal);
         let answer = change(&mut next);
-        if next != *journal {
+        if next != **journal {
             write_atomically(&self.path, &serde_json::to_vec_pretty(&next)?)?;
-            *journal = next;
+            *journal = Arc::new(next);
         }
         Ok(answer)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Journal> {
+    fn lock(&self) -> MutexGuard<'_, Arc<Journal>> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
