@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swarmnet_model::limits::{LOG_BATCH_BYTES, LOG_MESSAGE_BYTES_MAX};
-use swarmnet_model::{LogOrder, Task, TaskId, TaskState, TaskStatus};
+use swarmnet_model::{ItemKey, LogOrder, Task, TaskId, TaskState, TaskStatus};
 use swarmnet_proto::logs::cost;
 use swarmnet_proto::v1;
 use swarmnet_proto::v1::logs_client::LogsClient;
@@ -144,6 +144,7 @@ async fn read_all(parts: &LogParts, order: LogOrder, lines: mpsc::Sender<v1::Log
 fn new_sources(parts: &LogParts, order: &LogOrder, begun: &mut BTreeSet<TaskId>) -> Vec<Source> {
     // A statement of its own: the borrow is a lock.
     let view = Arc::clone(&parts.told.borrow().view);
+    begun.retain(|id| view.contains_key(&ItemKey::Task(id.clone())));
     let wanted = tasks(&view).map(|assigned| &assigned.task);
     let mut sources = Vec::new();
     for task in wanted.filter(|task| order.selector.covers(task) && !begun.contains(&task.id)) {

@@ -102,7 +102,9 @@ impl Progress {
             Some(NodeLog::Awaited { .. } | NodeLog::Sending) | None => false,
         };
         plan.finished = if follow { selector.is_gone(tables) } else { concerned.keys().all(over) };
-        plan.wake_at = self.nodes.values().filter_map(|state| state.wake_at(follow)).min();
+        // A node that has none of the tasks any more is not looked at, and must not wake anybody.
+        let states = concerned.keys().filter_map(|node| self.nodes.get(node));
+        plan.wake_at = states.filter_map(|state| state.wake_at(follow)).min();
         plan
     }
 }

@@ -141,3 +141,14 @@ fn following_ends_when_the_service_and_its_tasks_are_gone() {
     scene.world.tables.tasks.clear();
     assert!(scene.plan().finished);
 }
+
+#[test]
+fn a_node_that_is_away_and_has_lost_its_tasks_keeps_nobody_awake() {
+    let mut scene = Scene::given(WEB, true);
+    assert_eq!(missing(&scene.plan()), ["n3 t3"]);
+    scene.note("n1", NodeEvent::Began);
+    scene.note("n2", NodeEvent::Began);
+    scene.world.tables.tasks.remove(&TaskId::from_text("t3"));
+    scene.now += Duration::from_secs(3_600);
+    assert_eq!(scene.plan(), Plan::default());
+}

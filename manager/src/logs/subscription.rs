@@ -117,20 +117,21 @@ impl Subscription {
         self.seen = Some(Arc::clone(&tables));
         self.due = self.next_look(&plan, now);
         self.ask(&plan);
+        self.resume.retain(|task, _| tables.tasks.contains_key(task));
+        let missing = plan.missing.iter();
+        let mut lines: Vec<_> =
+            missing.filter_map(|(node, task)| self.warning(&tables, node, task)).collect();
         if plan.finished {
             // Lines were queued before the last node said that it has finished.
-            if let Some(lines) = self.reading.queued() {
-                self.due = now;
-                return Some(self.taken(lines));
+            match self.reading.queued() {
+                Some(queued) => {
+                    self.due = now;
+                    lines.extend(self.taken(queued));
+                }
+                None => self.finished = true,
             }
-            self.finished = true;
         }
-        let missing: Vec<_> = plan
-            .missing
-            .iter()
-            .filter_map(|(node, task)| self.warning(&tables, node, task))
-            .collect();
-        (!missing.is_empty()).then_some(missing)
+        (!lines.is_empty()).then_some(lines)
     }
 
     fn next_look(&self, plan: &Plan, now: Instant) -> Instant {
@@ -178,5 +179,66 @@ impl Subscription {
             attributes: String::new(),
             text: text.into_bytes(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use swarmnet_model::{Clock, LogOptions, LogSelector, ServiceId};
+
+    use super::*;
+    use crate::logs::Broker;
+    use crate::world::{START, World};
+
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> Timestamp {
+            START
+        }
+    }
+
+    const WEB: &str = "
+        node n1
+        node n2 down
+        service web replicas=2
+        task web.1 t1 n1 running
+        task web.2 t2 n2 running
+    ";
+
+    #[tokio::test]
+    async fn a_node_that_is_away_is_named_also_while_the_last_lines_of_another_wait() {
+        let world = World::given(WEB);
+        let line = LogLine {
+            node_id: NodeId::from_text("n1"),
+            service_id: ServiceId::from_text("web"),
+            task_id: TaskId::from_text("t1"),
+            source: LogSource::Stdout,
+            time: START,
+            attributes: String::new(),
+            text: b"last\n".to_vec(),
+        };
+        let selector = LogSelector::Service(line.service_id.clone());
+        let broker = Broker::default();
+        let reading = broker.open("s".to_owned(), selector.clone()).unwrap();
+        let sending = broker.join("s", &line.node_id).unwrap();
+        assert!(sending.send(vec![line.clone()]).await);
+        sending.complete();
+        let order = LogOrder {
+            subscription: "s".to_owned(),
+            manager: NodeId::from_text("m1"),
+            selector,
+            options: LogOptions::default(),
+            resume: BTreeMap::new(),
+        };
+        let ask: Ask = Arc::new(|_| Box::pin(async {}));
+        let store = Store::in_memory(world.tables, Arc::new(Still));
+        let reader = Subscription::new(reading, store, ask, order, CancellationToken::new());
+        let batches: Vec<_> = reader.stream().collect().await;
+        let lines = batches.into_iter().flat_map(Result::unwrap);
+        let texts: Vec<_> = lines.map(|line| String::from_utf8(line.text).unwrap()).collect();
+        assert_eq!(texts.len(), 2, "{texts:?}");
+        assert!(texts.iter().any(|text| text.contains("node n2 is not available")), "{texts:?}");
+        assert!(texts.contains(&"last\n".to_owned()), "{texts:?}");
     }
 }
