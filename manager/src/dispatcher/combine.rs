@@ -48,17 +48,36 @@ async fn write(store: &Store, group: Vec<Write>) {
     let mut groups = vec![group];
     while let Some(mut group) = groups.pop() {
         let changes: Vec<Change> = group.iter().flat_map(|write| &write.changes).cloned().collect();
-        let written = store.propose(changes).await.map(drop);
-        if matches!(written, Err(ProposeError::TooLarge { .. })) && group.len() > 1 {
-            let rest = group.split_off(group.len() / 2);
-            groups.extend([rest, group]);
-            continue;
-        }
+        let written = match store.propose(changes.clone()).await.map(drop) {
+            Err(ProposeError::TooLarge { .. }) if group.len() > 1 => {
+                let rest = group.split_off(group.len() / 2);
+                groups.extend([rest, group]);
+                continue;
+            }
+            Err(ProposeError::TooLarge { .. }) => write_apart(store, changes).await,
+            written => written,
+        };
         for write in group {
             // The caller may have given up; what is written stands.
             let _ = write.answer.send(written.clone());
         }
     }
+}
+
+/// Writes what one caller has brought: a thousand tasks with long errors are more than an entry, and
+/// a node that was refused would bring the same again.
+async fn write_apart(store: &Store, changes: Vec<Change>) -> Result<(), ProposeError> {
+    let mut parts = vec![changes];
+    while let Some(mut part) = parts.pop() {
+        match store.propose(part.clone()).await {
+            Err(ProposeError::TooLarge { .. }) if part.len() > 1 => {
+                let rest = part.split_off(part.len() / 2);
+                parts.extend([rest, part]);
+            }
+            written => drop(written?),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -69,7 +88,7 @@ mod tests {
     use swarmnet_model::{
         Clock, NodeId, Tables, TaskId, TaskState, TaskStatus, Timestamp, Version,
     };
-    use tokio::sync::{Semaphore, watch};
+    use tokio::sync::watch;
     use tokio::task::JoinSet;
 
     use super::*;
@@ -83,17 +102,13 @@ mod tests {
         }
     }
 
-    /// Notes the sizes of entries; each needs a permit.
-    struct Notes {
-        permits: Arc<Semaphore>,
-        sizes: Arc<Mutex<Vec<usize>>>,
-    }
+    /// Notes the sizes of entries.
+    struct Notes(Arc<Mutex<Vec<usize>>>);
 
     #[async_trait]
     impl Proposer for Notes {
         async fn propose(&self, transaction: Transaction) -> Result<Version, ProposeError> {
-            self.permits.acquire().await.unwrap().forget();
-            self.sizes.lock().unwrap().push(transaction.changes.len());
+            self.0.lock().unwrap().push(transaction.changes.len());
             Ok(Version(1))
         }
     }
@@ -104,10 +119,10 @@ mod tests {
         Change::ReportTask { id, node_id, status }
     }
 
-    /// Returns the sizes of the entries when the first caller's write is slow, and what all heard.
+    /// Returns the sizes of the entries when all callers wait already, and what they heard.
     async fn entries(callers: &[Vec<Change>]) -> (Vec<usize>, Vec<Result<(), ProposeError>>) {
-        let (permits, sizes) = (Arc::new(Semaphore::new(0)), Arc::default());
-        let notes = Notes { permits: Arc::clone(&permits), sizes: Arc::clone(&sizes) };
+        let sizes = Arc::default();
+        let notes = Notes(Arc::clone(&sizes));
         let tables = watch::channel(Arc::new(Tables::default())).1;
         let store = Store::new(tables, Arc::new(notes), Arc::new(StillClock));
         let (sender, receiver) = mpsc::channel(callers.len());
@@ -119,7 +134,6 @@ mod tests {
         }
         let (mut running, cancel) = (JoinSet::new(), CancellationToken::new());
         running.spawn(run(store, receiver, cancel.clone()));
-        permits.add_permits(callers.len());
         let mut heard = Vec::new();
         for answer in answers {
             heard.push(answer.await.unwrap());
@@ -148,5 +162,14 @@ mod tests {
         assert_eq!(heard[..2], [Ok(()), Ok(())]);
         assert!(matches!(heard[2], Err(ProposeError::TooLarge { .. })));
         assert_eq!(heard[3], Ok(()));
+    }
+
+    #[tokio::test]
+    async fn what_one_caller_brings_is_written_however_much_it_is() {
+        let pages = report(&"x".repeat(2_048));
+        let (sizes, heard) = entries(&[vec![pages; CHANGES_PER_TRANSACTION]]).await;
+        assert_eq!(heard, [Ok(())]);
+        assert!(sizes.len() > 1, "more than an entry holds");
+        assert_eq!(sizes.iter().sum::<usize>(), CHANGES_PER_TRANSACTION);
     }
 }
