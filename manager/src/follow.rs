@@ -15,7 +15,7 @@ use swarmnet_model::{ServiceId, Tables, Task, TaskId, Timestamp};
 use crate::plan::Plan;
 
 /// A pass stops here and goes on with the next: what is planned is held in memory until it is written.
-const CHANGES_PER_PASS: usize = 20_000;
+pub(crate) const CHANGES_PER_PASS: usize = 20_000;
 
 /// What one planner has looked at.
 pub(crate) struct Follower {

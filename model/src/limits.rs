@@ -42,6 +42,9 @@ pub const ATTACHED_PER_NODE_MAX: usize = 4_096;
 pub const ALIASES_PER_ATTACHMENT_MAX: usize = 64;
 /// Bytes of a container's name or alias: one DNS name.
 pub const CONTAINER_NAME_LENGTH_MAX: usize = 253;
+/// Tasks one service may ask for: ten times what whole clusters are measured with. A slip of the
+/// keyboard must not fill the managers' memory, and that of every next leader.
+pub const TASKS_PER_SERVICE_MAX: u64 = 1_000_000;
 /// Published ports of one service.
 pub const PORTS_PER_SERVICE_MAX: usize = 2_768;
 /// Bytes of one text after its placeholders were replaced: what fits into a process's environment.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use swarmnet_model::container::{Healthcheck, Ulimit};
-use swarmnet_model::limits::{NETWORKS_PER_TASK_MAX, PORTS_PER_SERVICE_MAX};
+use swarmnet_model::limits::{NETWORKS_PER_TASK_MAX, PORTS_PER_SERVICE_MAX, TASKS_PER_SERVICE_MAX};
 use swarmnet_model::name::check_dns_name;
 use swarmnet_model::resources::Resources;
 use swarmnet_model::template;
@@ -65,6 +65,10 @@ fn check_mode(spec: &ServiceSpec) -> Result<(), CallError> {
         return Err(CallError::invalid("Jobs may not have an update config"));
     }
     let is_negative = |count: u64| i64::try_from(count).is_err();
+    let too_many = |what: &str| {
+        let message = format!("{what} must not be more than {TASKS_PER_SERVICE_MAX}");
+        Err(CallError::invalid(message))
+    };
     match spec.mode {
         ServiceMode::Replicated { replicas } if is_negative(replicas) => {
             Err(CallError::invalid("Number of replicas must be non-negative"))
@@ -74,6 +78,14 @@ fn check_mode(spec: &ServiceSpec) -> Result<(), CallError> {
         }
         ServiceMode::ReplicatedJob { total_completions, .. } if is_negative(total_completions) => {
             Err(CallError::invalid("Total completed jobs must not be negative"))
+        }
+        ServiceMode::Replicated { replicas } if replicas > TASKS_PER_SERVICE_MAX => {
+            too_many("Number of replicas")
+        }
+        ServiceMode::ReplicatedJob { total_completions, .. }
+            if total_completions > TASKS_PER_SERVICE_MAX =>
+        {
+            too_many("Total completed jobs")
         }
         ServiceMode::Replicated { .. }
         | ServiceMode::Global
@@ -399,6 +411,18 @@ mod tests {
             health(Duration::from_micros(10)),
             format!("{INVALID}ContainerSpec: Interval in HealthConfig cannot be less than 1ms")
         );
+    }
+
+    #[test]
+    fn a_service_asks_for_a_bounded_number_of_tasks() {
+        let replicas = |replicas| verdict(|spec| spec.mode = ServiceMode::Replicated { replicas });
+        assert_eq!(replicas(TASKS_PER_SERVICE_MAX), "");
+        let text = replicas(TASKS_PER_SERVICE_MAX + 1);
+        assert_eq!(text, format!("{INVALID}Number of replicas must not be more than 1000000"));
+        let total_completions = TASKS_PER_SERVICE_MAX + 1;
+        let job = ServiceMode::ReplicatedJob { max_concurrent: 1, total_completions };
+        let text = verdict(|spec| spec.mode = job);
+        assert_eq!(text, format!("{INVALID}Total completed jobs must not be more than 1000000"));
     }
 
     #[test]

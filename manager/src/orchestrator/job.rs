@@ -12,6 +12,7 @@ use swarmnet_model::{DesiredState, Service, Task, TaskState};
 use super::global::Eligible;
 use super::slot::{Slot, SlotKey};
 use super::{Pass, goal};
+use crate::follow::CHANGES_PER_PASS;
 
 /// Where a place stands in the present execution.
 enum Stage {
@@ -52,7 +53,8 @@ impl<'a> Pass<'a> {
         }
         let keys = (0..total).map(SlotKey::Number).filter(|key| !begun.contains(key));
         let room = usize::try_from(max_concurrent.saturating_sub(open)).unwrap_or(usize::MAX);
-        for key in keys.take(room) {
+        // The next pass goes on.
+        for key in keys.take(room.min(CHANGES_PER_PASS)) {
             let occupied = vacant.get(&key).copied().unwrap_or(false);
             self.begin(service, &key, occupied);
         }
