@@ -19,7 +19,6 @@ pub mod feed;
 #[cfg(test)]
 mod fixture;
 mod forward;
-mod gate;
 pub mod message;
 pub mod name;
 pub mod names;

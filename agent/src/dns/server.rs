@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnetwork::Ipv4Network;
+use swarmnet_proto::gate::{Gate, Place};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,7 +14,6 @@ use super::Settings;
 use super::answer::empty;
 use super::counters::Counters;
 use super::forward::{Forwarder, random_id};
-use super::gate::{Gate, Place};
 use super::message::{Query, Rcode};
 use super::table::Table;
 use super::zone::{Asker, Zone};
@@ -32,7 +32,7 @@ pub(super) struct Server {
     pub(super) tasks: TaskTracker,
     /// Stand-in source addresses: an attachment's index is behind the prefix.
     askers: Ipv4Network,
-    forwards: Arc<Gate>,
+    forwards: Arc<Gate<u32>>,
     runtime: Handle,
 }
 
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// Takes a place for a question to an upstream; `None` if there is none for this asker.
-    pub(super) fn enter_forward(&self, lidx: u32) -> Option<Place> {
+    pub(super) fn enter_forward(&self, lidx: u32) -> Option<Place<u32>> {
         let place = self.forwards.enter(lidx);
         match &place {
             Some(_) => self.counters.forwarded.add(1),

@@ -1,12 +1,12 @@
 //! The listening side: bounded connections, bounded handshakes, an identity on every request.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -16,15 +16,19 @@ use tonic::service::{InterceptorLayer, Routes};
 use tonic::transport::Server;
 use tonic::{Request, Status};
 
-use super::stream::{Peer, PeerStream};
+use super::stream::{Peer, PeerStream, Share};
 use super::{PeerAddr, PeerIdentity, TlsContext};
+use crate::gate::{Gate, Place};
 
 /// A peer that has not finished TLS by then is cut off.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections of nodes: a thousand nodes with a few each.
 const CONNECTIONS_MAX: usize = 8_192;
 /// Connections without a certificate, handshakes included: strangers cannot use up the nodes' share.
-const STRANGERS_MAX: usize = 256;
+pub(super) const STRANGERS_MAX: usize = 512;
+/// … of one source: one stranger cannot keep nodes from their handshakes. Many nodes may share an
+/// address.
+const STRANGERS_EACH_MAX: usize = 128;
 /// A joiner needs two calls; a stranger that stays longer is cut off.
 const STRANGER_LIFE: Duration = Duration::from_secs(30);
 /// Requests at once on one connection.
@@ -61,7 +65,7 @@ pub async fn serve(
         tls,
         cut: cut.clone(),
         nodes: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+        strangers: Gate::new(STRANGERS_MAX, STRANGERS_EACH_MAX),
         sender,
     };
     let server = Server::builder()
@@ -107,7 +111,7 @@ struct Acceptor {
     tls: TlsContext,
     cut: CancellationToken,
     nodes: Arc<Semaphore>,
-    strangers: Arc<Semaphore>,
+    strangers: Arc<Gate<IpAddr>>,
     sender: mpsc::Sender<io::Result<PeerStream>>,
 }
 
@@ -122,11 +126,11 @@ impl Acceptor {
                 result = listener.accept() => match result {
                     Ok((stream, addr)) => {
                         // Until it has shown a certificate, everybody is a stranger.
-                        match Arc::clone(&self.strangers).try_acquire_owned() {
-                            Ok(permit) => {
-                                handshakes.spawn(self.clone().admit(stream, addr, permit));
+                        match self.strangers.enter(source(addr)) {
+                            Some(place) => {
+                                handshakes.spawn(self.clone().admit(stream, addr, place));
                             }
-                            Err(_) => tracing::debug!(%addr, "too many strangers: refused"),
+                            None => tracing::debug!(%addr, "too many strangers: refused"),
                         }
                     }
                     Err(error) => {
@@ -141,7 +145,7 @@ impl Acceptor {
         std::future::pending::<()>().await;
     }
 
-    async fn admit(self, stream: TcpStream, addr: SocketAddr, stranger: OwnedSemaphorePermit) {
+    async fn admit(self, stream: TcpStream, addr: SocketAddr, stranger: Place<IpAddr>) {
         let handshake = TlsAcceptor::from(self.tls.server_config()).accept(stream);
         let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await {
             Ok(Ok(tls)) => tls,
@@ -164,7 +168,7 @@ impl Acceptor {
         &self,
         tls: TlsStream<TcpStream>,
         addr: SocketAddr,
-        stranger: OwnedSemaphorePermit,
+        stranger: Place<IpAddr>,
     ) -> Option<PeerStream> {
         let _ = tls.get_ref().0.set_nodelay(true);
         let shown = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
@@ -175,11 +179,19 @@ impl Acceptor {
                 return None;
             }
         };
-        let (permit, life) = match &identity {
-            Some(_) => (Arc::clone(&self.nodes).try_acquire_owned().ok()?, None),
-            None => (stranger, Some(STRANGER_LIFE)),
+        let (share, life) = match &identity {
+            Some(_) => (Share::Node(Arc::clone(&self.nodes).try_acquire_owned().ok()?), None),
+            None => (Share::Stranger(stranger), Some(STRANGER_LIFE)),
         };
         let peer = Peer { addr, identity };
-        Some(PeerStream::new(tls, peer, permit, self.cut.clone(), life))
+        Some(PeerStream::new(tls, peer, share, self.cut.clone(), life))
+    }
+}
+
+/// Who has one IPv6 address has the 2⁶⁴ of its link.
+fn source(addr: SocketAddr) -> IpAddr {
+    match addr.ip().to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> 64 << 64).into()),
+        v4 => v4,
     }
 }

@@ -1,7 +1,7 @@
 //! A connection as the gRPC server sees it: TLS, who is behind it, and when it must end.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
 
 use super::PeerIdentity;
+use crate::gate::Place;
 
 /// What a connection knows of its peer.
 #[derive(Clone, Debug)]
@@ -27,14 +28,20 @@ pub(super) struct PeerStream {
     peer: Peer,
     /// Ends the connection even if its streams do not: shutdown, or a stranger's time is over.
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
-    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
+
+/// What a connection takes up; given back with it.
+pub(super) enum Share {
+    Node(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    Stranger(#[expect(dead_code, reason = "held, not read")] Place<IpAddr>),
 }
 
 impl PeerStream {
     pub(super) fn new(
         tls: TlsStream<TcpStream>,
         peer: Peer,
-        permit: OwnedSemaphorePermit,
+        share: Share,
         stop: CancellationToken,
         life: Option<std::time::Duration>,
     ) -> Self {
@@ -49,7 +56,7 @@ impl PeerStream {
                 None => stop.cancelled().await,
             }
         });
-        Self { tls, peer, end, _permit: permit }
+        Self { tls, peer, end, _share: share }
     }
 }
 

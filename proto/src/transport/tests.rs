@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
 use swarmnet_model::{ClusterId, NodeId, Role, SecretText};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -248,6 +248,20 @@ async fn the_server_ends_after_its_stop_although_clients_stay_connected() {
     ended.unwrap().unwrap().unwrap();
     assert_eq!(who_am_i(channel).await.unwrap_err().code(), Code::Unavailable);
     drop(silent);
+}
+
+#[tokio::test]
+async fn one_stranger_cannot_keep_nodes_out() {
+    let root = Root::new();
+    let server = TestServer::start(root.context("m1", Role::Manager)).await;
+    let mut silent = Vec::new();
+    for _ in 0..server::STRANGERS_MAX {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.9:0".parse().unwrap()).unwrap();
+        silent.push(socket.connect(server.addr).await.unwrap());
+    }
+    let peer = root.context("m2", Role::Manager);
+    assert_eq!(who_am_i(peer.channel(&server.addr())).await.unwrap(), "m2");
 }
 
 #[test]
