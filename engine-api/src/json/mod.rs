@@ -15,7 +15,7 @@ use crate::error::ApiError;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Document {
     pub(crate) value: Value,
-    /// Paths of keys this version does not know.
+    /// Paths of keys this version does not know, the first of many.
     pub(crate) unknown: Vec<String>,
 }
 
@@ -135,6 +135,16 @@ mod tests {
         let (value, unknown) = shaped(r#"{"list":[{"count":1},{"x":{"name":null}}],"y":1}"#);
         assert_eq!(value, json!({"List": [{"Count": 1}, {"x": {"name": null}}], "y": 1}));
         assert_eq!(unknown, ["List[1].x", "y"]);
+    }
+
+    #[test]
+    fn what_is_said_of_unknown_keys_does_not_grow_with_the_body() {
+        let many: Vec<String> = (0..1_000).map(|n| format!("\"k{n}\":1")).collect();
+        let (value, unknown) = shaped(&format!("{{{}}}", many.join(",")));
+        assert_eq!((value.as_object().unwrap().len(), unknown.len()), (1_000, 64));
+        let long = "x".repeat(100_000);
+        let (value, unknown) = shaped(&format!("{{\"{long}\":1}}"));
+        assert!(value.get(&long).is_some() && unknown[0].len() == 128);
     }
 
     #[test]

@@ -7,6 +7,12 @@ use serde_json::{Map, Value};
 use super::raw::Raw;
 use crate::error::ApiError;
 
+/// Unknown keys that are named to the user: who sends more has sent something else altogether.
+const UNKNOWN_NAMED_MAX: usize = 64;
+/// Characters of one key in a path. A key may be as long as the body, and everything below it has its
+/// name in the path.
+const KEY_SHOWN_MAX: usize = 128;
+
 /// What is expected at a place of a document.
 pub(crate) enum Kind {
     /// Text, number, truth.
@@ -125,9 +131,11 @@ fn object(
                 })?;
             }
             None => {
-                let path = join(path, &key);
-                if !unknown.contains(&path) {
-                    unknown.push(path);
+                if unknown.len() < UNKNOWN_NAMED_MAX {
+                    let path = join(path, &key);
+                    if !unknown.contains(&path) {
+                        unknown.push(path);
+                    }
                 }
                 map.insert(key, Value::from(value));
             }
@@ -159,5 +167,6 @@ fn insert(
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    let key: String = key.chars().take(KEY_SHOWN_MAX).collect();
+    if path.is_empty() { key } else { format!("{path}.{key}") }
 }
