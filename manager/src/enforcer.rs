@@ -142,7 +142,8 @@ impl<'n> Left<'n> {
         for resource in &description.generic {
             match resource {
                 GenericResource::Discrete { kind, value } => {
-                    *left.discrete.entry(kind).or_default() += value;
+                    let sum = left.discrete.entry(kind).or_default();
+                    *sum = sum.saturating_add(*value);
                 }
                 GenericResource::Named { kind, value } => {
                     left.named.insert((kind, value));

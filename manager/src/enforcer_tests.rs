@@ -1,7 +1,7 @@
 //! Text in, text out: whose task may not stay, and what becomes of it.
 
 use expect_test::{Expect, expect};
-use swarmnet_model::{Node, NodeId};
+use swarmnet_model::{GenericResource, Node, NodeId};
 
 use super::plan;
 use crate::world::World;
@@ -132,4 +132,20 @@ fn a_global_task_says_so_whoever_finds_it_first() {
     let mut world = World::given(given);
     assert_eq!(world.step(orchestrator::plan), "reject t2\n");
     assert_eq!(world.step(orchestrator::plan), "");
+}
+
+#[test]
+fn a_node_that_claims_more_than_can_be_counted_is_judged_all_the_same() {
+    let mut world = World::given(
+        "node n1 gpu=1 cpus=1
+         service web constraint=node.labels.disk==ssd
+         task web.1 t1 n1 running",
+    );
+    let id = NodeId::from_text("n1");
+    let mut node = Node::clone(&world.tables.nodes[&id]);
+    let generic = &mut node.description.as_mut().unwrap().generic;
+    let value = i64::MAX;
+    generic.extend([0, 1].map(|_| GenericResource::Discrete { kind: "gpu".to_owned(), value }));
+    world.tables.nodes.insert(id, node.into());
+    assert_eq!(world.step(plan), "reject t1\n");
 }
