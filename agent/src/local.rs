@@ -82,15 +82,6 @@ impl LocalState {
         Ok(stored.map(|stored| (stored.node_id, stored.items.into_iter().collect())))
     }
 
-    /// Returns the last view with the node it was told to, whichever node that is.
-    ///
-    /// # Errors
-    /// `Read` or `Damaged`.
-    pub fn stored_view(&self) -> Result<Option<(NodeId, NodeView)>, LocalError> {
-        let stored: Option<StoredView> = self.read("view.json")?;
-        Ok(stored.map(|stored| (stored.node_id, stored.items.into_iter().collect())))
-    }
-
     /// Returns the last statuses of this node's tasks.
     ///
     /// # Errors

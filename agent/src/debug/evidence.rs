@@ -41,7 +41,7 @@ impl Evidence {
             return Err(DebugError::NoPins { bpffs: bpffs.display().to_string() });
         }
         let directory = state_dir.join("agent");
-        let stored = LocalState::new(state_dir).stored_view()?;
+        let stored = LocalState::new(state_dir).last_view()?;
         let (node_id, view) = stored.map_or((None, NodeView::new()), |(id, view)| (Some(id), view));
         Ok(Self {
             maps: Maps::open_pinned(&pins)?,
