@@ -45,6 +45,7 @@ fn container() -> PlainContainer {
         name: "c1".to_owned(),
         running: true,
         endpoints: vec![(ENGINE_NETWORK.to_owned(), [10, 0, 1, 5].into())],
+        has_own_resolv_conf: true,
     }
 }
 

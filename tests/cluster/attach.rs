@@ -153,6 +153,28 @@ pub(crate) fn plain_containers_keep_their_address(lab: &Lab) {
     clean_up(lab, &[("node01", "p1")], "kept");
 }
 
+/// A container made without a swarm network finds names once it is connected, also after a restart,
+/// and is the engine's alone again afterwards.
+fn connected_ones_find_names(lab: &Lab) {
+    lab.create("--name far --network front --constraint node.hostname==node02 whoami");
+    docker(lab, "node01", &format!("run -d --name later {SLEEPER}"));
+    let file = || docker(lab, "node01", "exec later cat /etc/resolv.conf");
+    let before = file();
+    docker(lab, "node01", "network connect --alias late front later");
+    for round in 1..=2 {
+        ping(lab, "node01", "later", "far");
+        ping(lab, "node01", "p1", "late");
+        if round == 1 {
+            docker(lab, "node01", "restart -t 0 later");
+        }
+    }
+    assert_ne!(file(), before);
+    docker(lab, "node01", "network disconnect front later");
+    wait_for("the resolv.conf names the engine's resolver", || file().contains("127.0.0.11"));
+    docker(lab, "node01", "rm -f later");
+    lab.docker("service rm far");
+}
+
 pub(crate) fn plain_containers_connect_and_disconnect(lab: &Lab) {
     lab.form();
     for (name, more) in [("front", " --subnet 10.79.0.0/24"), ("back", " --internal")] {
@@ -166,6 +188,7 @@ pub(crate) fn plain_containers_connect_and_disconnect(lab: &Lab) {
     assert_eq!(address(lab, "node01", "local", "front"), "10.79.0.99");
     ping(lab, "node02", "p2", &address(lab, "node01", "p1", "back"));
     ping(lab, "node01", "p1", "10.79.0.99");
+    connected_ones_find_names(lab);
     ping(lab, "node01", "p1", crate::lab::CLIENT);
     let shut_in = ["docker", "exec", "p2", "ping", "-c", "1", "-W", "2", crate::lab::CLIENT];
     assert!(!lab.on("node02", &shut_in).ok(), "an internal network has no way out");

@@ -137,7 +137,7 @@ impl Desk {
 
 /// Containers with the same wishes share a file. It is never removed, since a stopped container needs
 /// it as long as it exists; there are as many as there are different wishes.
-fn file_name(dns: &DnsConfig) -> String {
+pub(super) fn file_name(dns: &DnsConfig) -> String {
     let wishes = [dns.search.join(" "), dns.options.join(" ")].join("\n");
     format!("{:016x}", seed(&wishes))
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
+use super::connected::Connected;
 use super::desk::{Desk, ask};
 use super::plan::{Action, engine_networks, own, plan};
 use crate::agent::AgentParts;
@@ -29,6 +30,7 @@ pub(crate) struct Follower {
     node_id: NodeId,
     engine: Arc<dyn Engine>,
     desk: Desk,
+    connected: Connected,
     told: watch::Receiver<Told>,
     /// Changes when something happens to a plain container.
     events: watch::Receiver<u64>,
@@ -42,6 +44,7 @@ impl Follower {
             node_id: parts.node_id.clone(),
             engine: Arc::clone(&parts.engine),
             told: desk.told.clone(),
+            connected: Connected::new(Arc::clone(&parts.engine), &desk.state_dir),
             desk,
             events,
             unseen: BTreeMap::new(),
@@ -63,10 +66,10 @@ impl Follower {
         let mut seen: Option<Vec<Backend>> = None;
         loop {
             // A statement of its own: the borrow is a read lock.
-            let view = Arc::clone(&self.told.borrow_and_update().view);
+            let Told { view, complete } = self.told.borrow_and_update().clone();
             let present: Vec<Backend> = own(&view, &self.node_id).cloned().collect();
             if seen.as_ref() != Some(&present) {
-                if let Err(error) = self.pass(&view).await {
+                if let Err(error) = self.pass(&view, complete).await {
                     debug!(%error, "plain containers not looked at");
                 }
                 seen = Some(present);
@@ -85,14 +88,19 @@ impl Follower {
         }
     }
 
-    async fn pass(&mut self, view: &Arc<NodeView>) -> Result<(), EngineError> {
+    async fn pass(&mut self, view: &Arc<NodeView>, complete: bool) -> Result<(), EngineError> {
         if own(view, &self.node_id).next().is_none() {
             self.unseen.clear();
+            // A view from disk may lack what is there.
+            if complete {
+                self.connected.pass(&[]).await;
+            }
             return Ok(());
         }
         self.restore_networks(view).await;
         let names: Vec<String> = engine_networks(view, &self.node_id).into_iter().collect();
         let containers = self.engine.plain_containers(&names).await?;
+        self.connected.pass(&containers).await;
         // Read after the engine was: a request that has ended meanwhile has made its container.
         let held = self.desk.leases.ids();
         let actions = plan(view, &self.node_id, &containers, &held);

@@ -1,7 +1,7 @@
 //! Plain containers of this node on swarm networks: `docker run --network NET`.
 //!
 //! Owns: asking the managers for their addresses ([`desk`]), telling the managers what became of
-//! them ([`follow`]). Does not own: the containers (the API's user makes and removes them), wiring
+//! them ([`follow`]), the resolv.conf of those that were connected later ([`connected`]). Does not own: the containers (the API's user makes and removes them), wiring
 //! (the plugin and the data plane treat them as tasks, by the attachment's id).
 //!
 //! ```text
@@ -14,6 +14,7 @@
 //! the engine keeps in its settings, so that a restart of anything loses nothing. While the API is
 //! at work on an attachment it holds a [`leases::Lease`], and `follow` leaves it alone.
 
+pub(crate) mod connected;
 pub mod desk;
 pub(crate) mod follow;
 pub mod leases;

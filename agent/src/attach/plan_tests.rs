@@ -56,6 +56,7 @@ fn container(third: &[u8], running: bool) -> PlainContainer {
         name: "c1".to_owned(),
         running,
         endpoints: third.iter().map(endpoint).collect(),
+        has_own_resolv_conf: true,
     }
 }
 

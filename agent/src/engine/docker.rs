@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::{NetworkConnectRequest, NetworkDisconnectRequest};
+use bollard::models::{ContainerInspectResponse, NetworkConnectRequest, NetworkDisconnectRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, EventsOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -26,10 +26,12 @@ use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL, engine_event};
 use super::facts::{EngineFacts, engine_facts};
 use super::image::pull_reference;
 use super::pull::{Pull, escaped};
-use super::response::{container_facts, engine_error, engine_network, plain_container, refusal};
+use super::response::{
+    container_dns, container_facts, engine_error, engine_network, plain_container, refusal,
+};
 use super::{
-    ContainerFacts, ContainerLogs, Engine, EngineError, EngineNetwork, LogBytes, PlainContainer,
-    raw,
+    ContainerDns, ContainerFacts, ContainerLogs, Engine, EngineError, EngineNetwork, LogBytes,
+    PlainContainer, raw,
 };
 use crate::task::networks::{EngineNetworkSpec, NETWORK_LABEL};
 
@@ -71,6 +73,20 @@ impl DockerEngine {
         let client = self.within(READ_DEADLINE, connected.negotiate_version()).await?;
         self.client.store(Some(Arc::new(client.clone())));
         Ok(client)
+    }
+
+    async fn inspected(
+        &self,
+        reference: &str,
+    ) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let call = |docker: Docker| async move {
+            docker.inspect_container(reference, None::<InspectContainerOptions>).await
+        };
+        match self.call(READ_DEADLINE, call).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(EngineError::Missing { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes one call with a deadline.
@@ -197,15 +213,12 @@ impl Engine for DockerEngine {
         Ok(containers.into_iter().filter_map(plain_container).collect())
     }
 
+    async fn container_dns(&self, id: &str) -> Result<Option<ContainerDns>, EngineError> {
+        Ok(self.inspected(id).await?.map(container_dns))
+    }
+
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError> {
-        let call = |docker: Docker| async move {
-            docker.inspect_container(reference, None::<InspectContainerOptions>).await
-        };
-        match self.call(READ_DEADLINE, call).await {
-            Ok(answer) => Ok(container_facts(answer)),
-            Err(EngineError::Missing { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+        Ok(self.inspected(reference).await?.and_then(container_facts))
     }
 
     async fn has_image(&self, image: &str) -> Result<bool, EngineError> {

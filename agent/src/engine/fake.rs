@@ -15,8 +15,8 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::container::{ContainerRequest, EndpointRequest};
 use super::events::{EngineEvent, NODE_ID_LABEL, TASK_ID_LABEL};
 use super::{
-    ContainerFacts, ContainerLogs, ContainerState, Engine, EngineError, EngineFacts, EngineNetwork,
-    Health, LogBytes, PlainContainer,
+    ContainerDns, ContainerFacts, ContainerLogs, ContainerState, Engine, EngineError, EngineFacts,
+    EngineNetwork, Health, LogBytes, PlainContainer,
 };
 use crate::task::networks::{EngineNetworkSpec, NETWORK_LABEL};
 
@@ -35,6 +35,7 @@ struct Inside {
     containers: BTreeMap<String, FakeContainer>,
     /// Those that are no task's, by id.
     plain: BTreeMap<String, PlainContainer>,
+    dns: BTreeMap<String, ContainerDns>,
     networks: BTreeMap<String, EngineNetwork>,
     images: BTreeSet<String>,
     /// Image → what its pull says; an absent one hangs.
@@ -146,6 +147,14 @@ impl FakeEngine {
 
     pub(crate) fn put_plain(&self, container: PlainContainer) {
         self.inside().plain.insert(container.id.clone(), container);
+    }
+
+    pub(crate) fn put_dns(&self, id: &str, dns: ContainerDns) {
+        self.inside().dns.insert(id.to_owned(), dns);
+    }
+
+    pub(crate) fn forget_dns(&self, id: &str) {
+        self.inside().dns.remove(id);
     }
 
     /// Gives the task's container a log.
@@ -260,6 +269,10 @@ impl Engine for FakeEngine {
         let inside = self.read()?;
         let on = |c: &&PlainContainer| c.endpoints.iter().any(|(name, _)| networks.contains(name));
         Ok(inside.plain.values().filter(on).cloned().collect())
+    }
+
+    async fn container_dns(&self, id: &str) -> Result<Option<ContainerDns>, EngineError> {
+        Ok(self.read()?.dns.get(id).cloned())
     }
 
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError> {

@@ -22,11 +22,13 @@ pub mod watch;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use swarmnet_model::container::DnsConfig;
 use swarmnet_model::{NodeId, SecretText, TaskId, Timestamp};
 
 use crate::task::networks::EngineNetworkSpec;
@@ -123,6 +125,17 @@ pub struct PlainContainer {
     pub running: bool,
     /// Networks by name, with the address that its settings ask for there.
     pub endpoints: Vec<(String, Ipv4Addr)>,
+    /// True if it sees another file as its resolv.conf than the engine's.
+    pub has_own_resolv_conf: bool,
+}
+
+/// What the engine keeps of a container's names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContainerDns {
+    /// The file that it sees as its resolv.conf.
+    pub path: PathBuf,
+    /// What its user wants there.
+    pub wishes: DnsConfig,
 }
 
 /// Which lines of a container's log are wanted; the engine's own words for it.
@@ -156,6 +169,9 @@ pub trait Engine: Send + Sync + 'static {
         &self,
         networks: &[String],
     ) -> Result<Vec<PlainContainer>, EngineError>;
+
+    /// Returns where a container's names are kept, `None` if there is no such container.
+    async fn container_dns(&self, id: &str) -> Result<Option<ContainerDns>, EngineError>;
 
     /// Returns the container of that id or name, `None` if there is none.
     async fn container(&self, reference: &str) -> Result<Option<ContainerFacts>, EngineError>;

@@ -9,10 +9,15 @@ use bollard::models::{
     HealthStatusEnum, Network,
 };
 use swarmnet_model::TaskId;
+use swarmnet_model::container::DnsConfig;
 
 use super::events::TASK_ID_LABEL;
-use super::{ContainerFacts, ContainerState, EngineError, EngineNetwork, Health, PlainContainer};
+use super::{
+    ContainerDns, ContainerFacts, ContainerState, EngineError, EngineNetwork, Health,
+    PlainContainer,
+};
 use crate::task::networks::NETWORK_LABEL;
+use crate::task::resolv_files::TARGET;
 
 /// Classifies an answer by its status.
 pub(super) fn refusal(status: u16, message: &str) -> EngineError {
@@ -85,6 +90,19 @@ fn health(state: &EngineState) -> Health {
     }
 }
 
+/// Returns where the container's names are kept.
+pub(super) fn container_dns(answer: ContainerInspectResponse) -> ContainerDns {
+    let host = answer.host_config.unwrap_or_default();
+    ContainerDns {
+        path: answer.resolv_conf_path.unwrap_or_default().into(),
+        wishes: DnsConfig {
+            nameservers: host.dns.unwrap_or_default(),
+            search: host.dns_search.unwrap_or_default(),
+            options: host.dns_options.unwrap_or_default(),
+        },
+    }
+}
+
 /// Returns `None` for the container of a task.
 pub(super) fn plain_container(summary: ContainerSummary) -> Option<PlainContainer> {
     if summary.labels.is_some_and(|labels| labels.contains_key(TASK_ID_LABEL)) {
@@ -99,12 +117,14 @@ pub(super) fn plain_container(summary: ContainerSummary) -> Option<PlainContaine
         .collect();
     endpoints.sort();
     let name = summary.names.into_iter().flatten().find_map(|name| own_name(&name));
+    let mut mounted = summary.mounts.into_iter().flatten();
     let over = matches!(summary.state, Some(SummaryState::EXITED | SummaryState::DEAD));
     Some(PlainContainer {
         id: summary.id?,
         name: name.unwrap_or_default(),
         running: !over,
         endpoints,
+        has_own_resolv_conf: mounted.any(|mount| mount.destination.as_deref() == Some(TARGET)),
     })
 }
 
