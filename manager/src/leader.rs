@@ -251,7 +251,7 @@ async fn propose(store: &Store, planned_on: &Tables, changes: Vec<Change>, singl
     }
     let size = if singles { 1 } else { CHANGES_PER_TRANSACTION };
     let mut entries: Vec<Arc<[Change]>> = entries(changes, size);
-    let mut refused = false;
+    let (mut refused, mut failed) = (false, false);
     while let Some(entry) = entries.pop() {
         match store.propose(Arc::clone(&entry)).await {
             Ok(_) => {}
@@ -259,19 +259,26 @@ async fn propose(store: &Store, planned_on: &Tables, changes: Vec<Change>, singl
                 let (first, rest) = entry.split_at(entry.len() / 2);
                 entries.extend([rest.into(), first.into()]);
             }
+            // No later pass could write it either; the others must not wait for it.
+            Err(error @ ProposeError::TooLarge { .. }) => {
+                tracing::warn!(%error, "one change not written");
+                failed = true;
+            }
             Err(error @ ProposeError::Refused(_)) if singles => {
                 tracing::debug!(%error, "one change refused");
                 refused = true;
             }
             Err(ProposeError::Refused(_)) => return Pass::Refused,
             Err(ProposeError::NotLeader { .. } | ProposeError::Unavailable) => return Pass::Ended,
-            Err(error @ (ProposeError::TimedOut | ProposeError::TooLarge { .. })) => {
+            Err(error @ ProposeError::TimedOut) => {
                 tracing::warn!(%error, "changes not written");
                 return Pass::Failed;
             }
         }
     }
-    if refused {
+    if failed {
+        Pass::Failed
+    } else if refused {
         Pass::Refused
     } else if same(planned_on, &store.snapshot()) {
         Pass::NoEffect

@@ -169,6 +169,18 @@ async fn one_change_that_never_fits_does_not_hold_the_others_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_change_that_no_entry_can_hold_does_not_hold_the_others_up() {
+    let store = store();
+    let running = Running::start(&store, |tables, _| {
+        let mut plan = changes(vec![create(&"x".repeat(2 << 20))]);
+        plan.changes.extend(tables.nodes.is_empty().then(|| create("fine")));
+        plan
+    });
+    until(&store, 1).await;
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn large_plans_are_written_in_bounded_entries() {
     const NODES: usize = CHANGES_PER_TRANSACTION * 9 / 4;
     let store = store();
