@@ -59,7 +59,11 @@ fn port(body: PortBody) -> Result<PortSpec, ApiError> {
 
 /// Renders how a service is reached.
 pub(crate) fn endpoint(endpoint: Option<&ServiceEndpoint>) -> Value {
-    let Some(endpoint) = endpoint else { return json!({"Spec": {}}) };
+    // Docker's managers do not look at a service that nothing can reach.
+    let unreached = |of: &&ServiceEndpoint| {
+        of.vips.is_empty() && of.ports.is_empty() && of.spec.mode == EndpointMode::Vip
+    };
+    let Some(endpoint) = endpoint.filter(|of| !unreached(of)) else { return json!({"Spec": {}}) };
     let mode = match endpoint.spec.mode {
         EndpointMode::Vip => "vip",
         EndpointMode::Dnsrr => "dnsrr",
@@ -98,4 +102,18 @@ fn render_port(port: &PortSpec) -> Value {
         PublishMode::Host => "host",
     });
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_that_nothing_reaches_is_shown_empty() {
+        let mut bare = ServiceEndpoint::default();
+        assert_eq!(endpoint(Some(&bare)), json!({"Spec": {}}));
+        assert_eq!(endpoint(None), json!({"Spec": {}}));
+        bare.spec.mode = EndpointMode::Dnsrr;
+        assert_eq!(endpoint(Some(&bare)), json!({"Spec": {"Mode": "dnsrr"}}));
+    }
 }

@@ -100,7 +100,8 @@ pub(crate) fn service(service: &Service, with_defaults: bool) -> Value {
         "Spec": render_spec(&service.spec, with_defaults),
     });
     if let Some(previous) = &service.previous_spec {
-        value["PreviousSpec"] = render_spec(previous, with_defaults);
+        // Docker inserts them into the present spec only.
+        value["PreviousSpec"] = render_spec(previous, false);
     }
     value["Endpoint"] = endpoint::endpoint(service.endpoint.as_ref());
     if let Some(status) = &service.update_status {

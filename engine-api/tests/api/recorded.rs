@@ -171,6 +171,13 @@ async fn defaults_appear_only_on_request() {
             json!(10_000_000_000_u64)
         );
     }
+    let version = bare["Version"]["Index"].clone();
+    let mut changed = bare["Spec"].clone();
+    changed["TaskTemplate"]["ForceUpdate"] = json!(1);
+    bed.client.post(&format!("/services/web/update?version={version}"), &changed).await;
+    let updated = bed.client.get("/services/web?insertDefaults=true").await.json();
+    assert_eq!(updated["Spec"]["UpdateConfig"]["Parallelism"], 1);
+    assert_eq!(updated["PreviousSpec"], bare["Spec"], "as it was given");
     let refused = bed.client.get("/services/web?insertDefaults=zz").await.refusal();
     assert_eq!(refused.0, 400);
     assert!(refused.1.starts_with("invalid value for insertDefaults: zz"), "{}", refused.1);
