@@ -88,9 +88,10 @@ fn sources() -> Vec<(String, String)> {
     found
 }
 
-/// The part of a file before its `mod tests`.
+/// The part of a file before its `mod tests`; one item for tests alone, or the name of a file with
+/// tests, ends nothing.
 fn product_code(text: &str) -> &str {
-    text.find("#[cfg(test)]").map_or(text, |at| &text[..at])
+    text.find("#[cfg(test)]\nmod tests {").map_or(text, |at| &text[..at])
 }
 
 fn code_lines(text: &str) -> impl Iterator<Item = &str> {
