@@ -1,8 +1,9 @@
 //! Logs of services and tasks: this manager's readers, and the nodes whose lines they read.
 //!
 //! Owns: who reads what here ([`broker`]), which nodes are asked and which are away ([`plan`]), one
-//! reader's stream ([`subscription`]), how orders reach the leader ([`orders`]), the gRPC service ([`service`]). Does not own: the lines (agents
-//! read them from their engines), how Docker's users see them (`engine-api`).
+//! reader's stream ([`subscription`]), how orders reach the leader ([`orders`]), the gRPC service
+//! ([`service`]). Does not own: the lines (agents read them from their engines), how Docker's users
+//! see them (`engine-api`).
 //!
 //! ```text
 //!   reader ─► subscription ──order──► leader ──session──► agent
