@@ -141,6 +141,31 @@ pub(crate) fn are_followed_with_new_tasks(lab: &Lab) {
     assert_eq!(tasks.len(), 6, "{names}");
 }
 
+pub(crate) fn of_jobs_and_of_tasks_that_begin_again(lab: &Lab) {
+    lab.form();
+    create(lab, &["--name", "job", "--mode", "replicated-job", "--replicas", "2"], "echo done");
+    let job = logs(lab, "--no-task-ids job");
+    let mut slots: Vec<&str> = job.lines().filter_map(|line| line.split('@').next()).collect();
+    slots.sort_unstable();
+    assert_eq!(slots, ["job.0", "job.1"], "{job}");
+    assert_eq!(logs(lab, "--raw job"), "done\ndone\n");
+    for id in lab.docker("service ps -q --no-trunc job").lines() {
+        assert_eq!(logs(lab, &format!("--raw {id}")), "done\n");
+    }
+    let line = "echo first $HOSTNAME; sleep 3; echo last $HOSTNAME; exit 1";
+    create(lab, &["--detach", "--name", "again", "--restart-delay", "1s"], line);
+    let follower = Follower::new(lab, "--raw again");
+    let host = |line: &str| line.rsplit(' ').next().unwrap().to_owned();
+    let first = host(&follower.expect("first"));
+    assert_eq!(host(&follower.expect("last")), first);
+    assert_ne!(host(&follower.expect("first")), first, "the next task's container");
+    let ticks = "for i in 1 2 3; do echo updated; sleep 1; done; sleep 100000";
+    let update = ["docker", "service", "update", "--detach", "--quiet", "--args"];
+    lab.ok("master", &[&update[..], &[&format!("sh -c '{ticks}'"), "again"]].concat());
+    follower.expect("updated");
+    follower.end();
+}
+
 pub(crate) fn tell_of_a_node_that_is_away(lab: &Lab) {
     lab.form();
     create(lab, &["--name", "app", "--mode", "global"], SAY);

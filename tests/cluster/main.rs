@@ -151,6 +151,7 @@ const CASES: &[Case] = &[
     ("stacks_come_and_go_without_a_pause", stacks::come_and_go_without_a_pause),
     ("logs_come_from_all_nodes", logs::come_from_all_nodes),
     ("logs_are_followed_with_new_tasks", logs::are_followed_with_new_tasks),
+    ("logs_of_jobs_and_of_tasks_that_begin_again", logs::of_jobs_and_of_tasks_that_begin_again),
     ("logs_tell_of_a_node_that_is_away", logs::tell_of_a_node_that_is_away),
     (
         "logs_of_terminals_and_unreadable_drivers",
