@@ -189,9 +189,9 @@ impl Inputs {
                 wanted.services.insert(ServiceKey::Mesh(service.id.clone()));
             }
         }
-        for backend in self.serving() {
-            wanted.backends.extend(self.ways_to(backend).map(|(key, _)| key));
-        }
+        // A set that is made of a list at once costs a fraction of one that grows.
+        let led = self.serving().flat_map(|backend| self.ways_to(backend).map(|(key, _)| key));
+        wanted.backends = led.collect();
         for task in self.host_tasks() {
             let id = task.task.id.clone();
             wanted.services.insert(ServiceKey::Host(id.clone()));

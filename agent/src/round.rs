@@ -146,7 +146,7 @@ impl Passes {
     /// Returns what the round is about if the view changes nothing of the host: it is as it was seen.
     fn round_without_host(&self, told: &Told) -> Option<(Arc<Kernel>, Round)> {
         let settled = self.memory.settled.as_ref()?;
-        let change = settled.change(&told.view);
+        let change = settled.change(&told.view)?;
         let (kernel, _) = self.memory.seen.as_ref().filter(|_| !change.host)?;
         let inputs = self.inputs(told, kernel);
         let part = Some(&inputs)
@@ -169,7 +169,7 @@ impl Passes {
         let everything = std::mem::take(&mut self.memory.everything);
         let settled = self.memory.settled.as_ref().filter(|_| !everything);
         let part = settled.and_then(|settled| {
-            let change = settled.change(&told.view);
+            let change = settled.change(&told.view)?;
             settled.partial(&inputs, &change).map(|part| (part, change))
         });
         Ok((kernel, Round { inputs, part, host: true }))

@@ -5,8 +5,8 @@
 //! differ, with all their backends. The planners are the same as for everything; they get a view
 //! that holds only the part, and what the kernel has under the part's keys.
 //!
-//! Everything is planned for at the start, after a failure, and every now and then to find what
-//! others have changed.
+//! Everything is planned for at the start, after a failure, when much differs, and every now and
+//! then to find what others have changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,6 +18,9 @@ use swarmnet_model::{Item, ItemKey, NetworkId, NodeId, NodeView, ServiceId, Task
 use crate::inputs::{Inputs, backends, services, tasks};
 use crate::plugin::journal::Endpoint;
 use crate::{balancer, overlay};
+
+/// Beyond so many items that differ, planning for everything costs less than finding the part.
+const CHANGED_MAX: usize = 10_000;
 
 /// What the large maps were last brought to.
 #[derive(Clone, Debug)]
@@ -112,10 +115,13 @@ impl Settled {
         }
     }
 
-    /// Returns what differs in a newer view; in the time of what differs.
-    pub fn change(&self, view: &NodeView) -> Change {
+    /// Returns what differs in a newer view, in the time of what differs; `None` if that is much.
+    pub fn change(&self, view: &NodeView) -> Option<Change> {
         let mut change = Change::default();
-        for item in self.inputs.view.diff(view) {
+        for (number, item) in self.inputs.view.diff(view).enumerate() {
+            if number >= CHANGED_MAX {
+                return None;
+            }
             match item {
                 DiffItem::Add(key, new) => change.note(key, None, Some(new)),
                 DiffItem::Update { old: (key, old), new: (_, new) } => {
@@ -124,7 +130,7 @@ impl Settled {
                 DiffItem::Remove(key, old) => change.note(key, Some(old), None),
             }
         }
-        change
+        Some(change)
     }
 
     /// True if the same node has the same devices and endpoints.

@@ -271,7 +271,7 @@ proptest! {
         let mut settled = Settled::new(inputs[0].clone());
         let mut maps = desired(&numbered(&inputs[0], &numbers));
         for inputs in &inputs[1..] {
-            let change = settled.change(&inputs.view);
+            let change = settled.change(&inputs.view).unwrap();
             let partial = settled.partial(inputs, &change).expect("its own address stays");
             let (old, new) = (numbered(&partial.old, &numbers), numbered(&partial.new, &numbers));
             let (before, wanted) = (desired(&old), desired(&new));
@@ -290,7 +290,7 @@ proptest! {
     fn an_equal_view_asks_for_nothing(world in world()) {
         let inputs = world.inputs();
         let settled = Settled::new(inputs.clone());
-        let change = settled.change(&world.view());
+        let change = settled.change(&world.view()).unwrap();
         prop_assert_eq!(&change, &Change::default());
         let part = settled.part(&inputs, &change);
         prop_assert_eq!(part, Part::default());
@@ -312,7 +312,7 @@ fn a_backend_concerns_its_service_and_not_the_host() {
     let (before, mut after) = (a_world(), a_world());
     after.tasks[0].as_mut().unwrap().state = 2;
     let settled = Settled::new(before.inputs());
-    let change = settled.change(&after.view());
+    let change = settled.change(&after.view()).unwrap();
     assert!(!change.host);
     let part = settled.part(&after.inputs(), &change);
     assert_eq!(part.services, [service_id(0)].into());
@@ -322,7 +322,7 @@ fn a_backend_concerns_its_service_and_not_the_host() {
 #[test]
 fn ports_peers_and_networks_concern_the_host_and_its_own_address_everything() {
     let settled = Settled::new(a_world().inputs());
-    let change_to = |world: &World| settled.change(&world.view());
+    let change_to = |world: &World| settled.change(&world.view()).unwrap();
     let mut ports = a_world();
     ports.services[1] = Some((1, false));
     let mut peers = a_world();
@@ -348,4 +348,19 @@ fn an_address_that_two_have_is_contested() {
     view.insert(ItemKey::Backend(task_id(9)), Item::Backend(double));
     inputs.view = Arc::new(view);
     assert!(overlay::desired::is_contested(&inputs));
+}
+
+#[test]
+fn when_much_differs_there_is_no_part() {
+    let settled = Settled::new(a_world().inputs());
+    let mut view = a_world().view();
+    for number in 0..=CHANGED_MAX {
+        if number == CHANGED_MAX {
+            assert_eq!(settled.change(&view).unwrap().services.len(), CHANGED_MAX);
+        }
+        let id = ServiceId::from_text(format!("new{number}"));
+        let item = ServiceItem { id: id.clone(), ..service_item(0, 1, false) };
+        view.insert(ItemKey::Service(id), Item::Service(item));
+    }
+    assert_eq!(settled.change(&view), None);
 }

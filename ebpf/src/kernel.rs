@@ -106,8 +106,9 @@ impl KernelMaps {
 
     /// Writes a batch; what the kernel's batch call could not take is written one by one.
     fn update_hash(&self, id: MapId, elements: &[Element]) -> Result<(), MapError> {
-        let keys: Bytes = elements.iter().flat_map(|(key, _)| key.iter().copied()).collect();
-        let values: Bytes = elements.iter().flat_map(|(_, value)| value.iter().copied()).collect();
+        let (keys, values): (Vec<_>, Vec<_>) =
+            elements.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).unzip();
+        let (keys, values) = (keys.concat(), values.concat());
         let count = u32::try_from(elements.len())
             .map_err(|e| failure(id, "update", io::Error::other(e)))?;
         let (done, result) = sys::map_update_batch(self.fd(id), &keys, &values, count);

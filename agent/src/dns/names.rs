@@ -14,13 +14,14 @@
 //! Several tasks of one name (`web.1` while it is replaced): the one that serves, else the coming
 //! one, else the going one.
 
+use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use ipnetwork::Ipv4Network;
 use swarmnet_model::view::{Backend, BackendState, NetworkItem, OrdMap, ServiceItem};
-use swarmnet_model::{NetworkId, NodeView, ServiceId, TaskId};
+use swarmnet_model::{Attachment, NetworkId, NodeView, ServiceId, TaskId};
 
 use super::name::{Name, before};
 use super::sources::Source;
@@ -144,15 +145,19 @@ impl Names {
         for service in services {
             drafts.iter_mut().for_each(|(id, draft)| draft.service(service, id));
         }
+        // A service's backends after each other: its names are looked up once, not for each.
+        let mut teams: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for backend in backends {
-            let service = backend.service_id.as_ref().and_then(|id| service(view, id));
-            if let (Some(missing), None) = (&backend.service_id, service) {
-                orphans.insert(backend.task_id.clone(), missing.clone());
+            teams.entry(backend.service_id.as_ref()).or_default().push(backend);
+        }
+        for (id, team) in teams {
+            let service = id.and_then(|id| service(view, id));
+            if let (Some(missing), None) = (id, service) {
+                orphans.extend(team.iter().map(|it| (it.task_id.clone(), missing.clone())));
             }
-            for attachment in &backend.attachments {
-                if let Some(draft) = drafts.get_mut(&attachment.network_id) {
-                    let addr = attachment.address.ip();
-                    draft.task(backend, addr, service, &attachment.aliases);
+            for (network, members) in by_network(&team) {
+                if let Some(draft) = drafts.get_mut(network) {
+                    draft.tasks(service, &members);
                 }
             }
         }
@@ -192,10 +197,23 @@ struct Draft<'a> {
 #[derive(Default)]
 struct Collected {
     sources: Vec<Source>,
-    serving: BTreeSet<Ipv4Addr>,
+    serving: Vec<Ipv4Addr>,
     /// Tasks whose own name this is, of the best state only.
-    own: Option<(BackendState, BTreeSet<Ipv4Addr>)>,
+    own: Option<(BackendState, Vec<Ipv4Addr>)>,
     ports: Vec<Port>,
+}
+
+/// A backend on one network.
+type Member<'a> = (&'a Backend, &'a Attachment);
+
+fn by_network<'a>(team: &[&'a Backend]) -> BTreeMap<&'a NetworkId, Vec<Member<'a>>> {
+    let mut members: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for backend in team {
+        for attachment in &backend.attachments {
+            members.entry(&attachment.network_id).or_default().push((*backend, attachment));
+        }
+    }
+    members
 }
 
 impl<'a> Draft<'a> {
@@ -221,10 +239,16 @@ impl<'a> Draft<'a> {
         let name = Name::from_text(text)
             .and_then(|name| self.name.as_ref().map_or(Some(name.clone()), |net| name.below(net)));
         let Some(name) = name else { return };
-        let before = self.reverse.remove(&addr).map(|holder| holder.sources);
-        let mut sources = before.unwrap_or_default();
-        sources.push(source.clone());
-        self.reverse.insert(addr, Holder { name, sources });
+        match self.reverse.entry(addr) {
+            MapEntry::Vacant(free) => {
+                free.insert(Holder { name, sources: vec![source.clone()] });
+            }
+            MapEntry::Occupied(mut held) => {
+                let holder = held.get_mut();
+                holder.name = name;
+                holder.sources.push(source.clone());
+            }
+        }
     }
 
     fn service(&mut self, service: &ServiceItem, id: &NetworkId) {
@@ -244,30 +268,52 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn task(
-        &mut self,
-        backend: &Backend,
-        addr: Ipv4Addr,
-        service: Option<&ServiceItem>,
-        aliases: &[String],
-    ) {
+    /// Takes in the backends of one service, or those of none.
+    fn tasks(&mut self, service: Option<&ServiceItem>, members: &[Member<'_>]) {
+        for member in members {
+            self.task(*member, service);
+        }
+        if let Some(service) = service {
+            let vip = vip_on(service, &self.network.id);
+            self.serve_all(&format!("tasks.{}", service.name), members, None);
+            self.serve_all(&service.name, members, vip);
+        }
+    }
+
+    /// Notes that all of them serve under a name, or the VIP in their place.
+    fn serve_all(&mut self, text: &str, members: &[Member<'_>], vip: Option<Ipv4Addr>) {
+        let Some(name) = Name::from_text(text) else { return };
+        let entry = self.entries.entry(name).or_default();
+        for member in members {
+            entry.sources.push(Source::Backend(member.0.task_id.clone()));
+            entry.serving.extend(vip.or(serving(*member)));
+        }
+    }
+
+    /// Takes in the names that a backend does not share with all others of its service.
+    fn task(&mut self, member: Member<'_>, service: Option<&ServiceItem>) {
+        let (backend, attachment) = member;
         let source = Source::Backend(backend.task_id.clone());
-        let serving = (backend.state == BackendState::Active).then_some(addr);
+        let addr = attachment.address.ip();
         let container = container_name(backend);
-        for name in BTreeSet::from([&backend.task_name, &container]) {
-            if let Some(entry) = self.entry(name, &source) {
-                entry.own(backend.state, addr);
-            }
+        self.own(&backend.task_name, backend.state, addr, &source);
+        if container != backend.task_name {
+            self.own(&container, backend.state, addr, &source);
         }
         self.reverse(addr, &container, &source);
-        let Some(service) = service else {
-            aliases.iter().for_each(|alias| self.serve(alias, serving, &source));
-            return;
-        };
-        let vip = vip_on(service, &self.network.id);
-        for name in std::iter::once(&service.name).chain(aliases) {
-            self.serve(&format!("tasks.{name}"), serving, &source);
-            self.serve(name, vip.or(serving), &source);
+        let vip = service.and_then(|service| vip_on(service, &self.network.id));
+        for alias in &attachment.aliases {
+            if service.is_some() {
+                self.serve(&format!("tasks.{alias}"), serving(member), &source);
+            }
+            self.serve(alias, vip.or(serving(member)), &source);
+        }
+    }
+
+    /// Notes that a name is a task's own.
+    fn own(&mut self, text: &str, state: BackendState, addr: Ipv4Addr, source: &Source) {
+        if let Some(entry) = self.entry(text, source) {
+            entry.own(state, addr);
         }
     }
 
@@ -304,19 +350,19 @@ impl<'a> Draft<'a> {
 
 impl Collected {
     fn own(&mut self, state: BackendState, addr: Ipv4Addr) {
-        let (best, addresses) = self.own.get_or_insert((state, BTreeSet::new()));
+        let (best, addresses) = self.own.get_or_insert((state, Vec::with_capacity(1)));
         if rank(state) < rank(*best) {
             *best = state;
             addresses.clear();
         }
         if *best == state {
-            addresses.insert(addr);
+            addresses.push(addr);
         }
     }
 
     fn finish(mut self) -> Entry {
         self.serving.extend(self.own.into_iter().flat_map(|(_, addresses)| addresses));
-        let addresses = self.serving.into_iter().collect();
+        let addresses = ordered(self.serving);
         Entry { addresses, ports: self.ports, sources: ordered(self.sources) }
     }
 }
@@ -327,11 +373,15 @@ impl Holder {
     }
 }
 
-fn ordered(mut sources: Vec<Source>) -> Vec<Source> {
-    sources.sort_unstable();
-    sources.dedup();
-    sources.shrink_to_fit();
-    sources
+fn ordered<T: Ord>(mut many: Vec<T>) -> Vec<T> {
+    many.sort_unstable();
+    many.dedup();
+    many.shrink_to_fit();
+    many
+}
+
+fn serving((backend, attachment): Member<'_>) -> Option<Ipv4Addr> {
+    (backend.state == BackendState::Active).then(|| attachment.address.ip())
 }
 
 fn container_name(backend: &Backend) -> String {

@@ -74,9 +74,9 @@ fn add_placements(inputs: &Inputs, state: &mut State) {
 
 /// True if two services or tasks name one address: then what one of them gives up is not free.
 pub fn is_contested(inputs: &Inputs) -> bool {
-    let vips = inputs.services().flat_map(|s| &s.vips).map(|v| (&v.network_id, v.address.ip()));
+    let vips = inputs.services().flat_map(|s| &s.vips).map(|v| (v.address.ip(), &v.network_id));
     let placed = inputs.backends().flat_map(|backend| &backend.attachments);
-    let placed = placed.map(|a| (&a.network_id, a.address.ip()));
+    let placed = placed.map(|a| (a.address.ip(), &a.network_id));
     let mut claims: Vec<_> = vips.chain(placed).collect();
     claims.sort_unstable();
     claims.windows(2).any(|pair| pair[0] == pair[1])
