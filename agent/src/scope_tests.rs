@@ -127,6 +127,7 @@ impl World {
                     lidx: u32::from(n) + 1,
                     sandbox: Some(PathBuf::from("/s")),
                     resolver_prefix: None,
+                    upstreams: Vec::new(),
                 };
                 let id = format!("e{n}x{network}xxxx");
                 let name = device_names(&id, &endpoint).0;

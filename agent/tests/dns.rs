@@ -62,6 +62,7 @@ fn endpoint(task: &str, lidx: u32) -> Endpoint {
         lidx,
         sandbox: Some(PathBuf::from(SANDBOX)),
         resolver_prefix: None,
+        upstreams: Vec::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use super::leases::{Lease, Leases};
 use crate::backoff::seed;
 use crate::inputs::network;
 use crate::managers::Managers;
+use crate::plugin::UPSTREAMS_OPTION;
 use crate::session::Client;
 use crate::task::engine_networks::EngineNetworks;
 use crate::task::networks::{TaskNetworks, Wiring};
@@ -111,7 +112,8 @@ impl Desk {
         let view = told.wait_for(knows).await.map(|told| Arc::clone(&told.view));
         let view = view.map_err(|_| CallError::api(Code::Unavailable, "the agent is stopping"))?;
         let wired = self.wiring.attach(&request.id, given, &view, request.gateway).await;
-        let networks = wired.map_err(|error| internal(&error))?;
+        let mut networks = wired.map_err(|error| internal(&error))?;
+        name_upstreams(&mut networks, &request.dns);
         let names = networks.networks.iter().map(|network| network.engine_name.clone());
         lease.hold(names.collect());
         let made = self.engine_networks.ensure(&networks).await;
@@ -132,6 +134,14 @@ impl Desk {
             tracing::warn!(attachment.id = %request.id, error = %left, "attachment not given back");
         }
         error
+    }
+}
+
+/// The engine brings endpoint options to the plugin at each start, whoever starts the container.
+fn name_upstreams(networks: &mut TaskNetworks, dns: &DnsConfig) {
+    let servers = dns.nameservers.join(",");
+    for network in networks.networks.iter_mut().filter(|_| !servers.is_empty()) {
+        network.driver_options.insert(UPSTREAMS_OPTION.to_owned(), servers.clone());
     }
 }
 

@@ -155,6 +155,7 @@ impl World {
             lidx,
             sandbox: Some(PathBuf::from("/run/sandbox")),
             resolver_prefix: None,
+            upstreams: Vec::new(),
         }
     }
 }

@@ -104,7 +104,7 @@ fn asker(names: &Names, view: &NodeView, journal: &Journal, task: &TaskId) -> As
     networks.sort_by(|a, b| a.name().cmp(&b.name()));
     let internal = own.iter().all(|endpoint| endpoint.is_gateway() || endpoint.internal)
         && own.iter().any(|endpoint| !endpoint.is_gateway());
-    let upstreams = match (internal, own_servers(view, task)) {
+    let upstreams = match (internal, own_servers(view, task, &own)) {
         (true, _) => Upstreams::Nobody,
         (false, servers) if servers.is_empty() => Upstreams::Host,
         (false, servers) => Upstreams::Own {
@@ -115,8 +115,33 @@ fn asker(names: &Names, view: &NodeView, journal: &Journal, task: &TaskId) -> As
     Asker { task: task.clone(), networks, upstreams }
 }
 
-fn own_servers(view: &NodeView, task: &TaskId) -> Vec<IpAddr> {
+/// Returns what the spec of a task names, or the user of a plain container.
+fn own_servers(view: &NodeView, task: &TaskId, own: &[&Endpoint]) -> Vec<IpAddr> {
     let spec = assigned(view, task).map(|assigned| &assigned.task.spec.container);
     let named = spec.into_iter().flat_map(|spec| &spec.dns.nameservers);
-    named.filter_map(|text| text.parse().ok()).take(UPSTREAMS_MAX).collect()
+    let of_task = named.filter_map(|text| text.parse().ok());
+    let of_container = own.iter().map(|endpoint| &endpoint.upstreams).find(|all| !all.is_empty());
+    of_task.chain(of_container.into_iter().flatten().copied()).take(UPSTREAMS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::fixture::World;
+
+    #[test]
+    fn the_servers_that_the_user_of_a_plain_container_has_named_are_its_upstreams() {
+        let mut world = World::of("network front 10.0.1.0/24\nasker 1 a front");
+        let of_a = |world: &World| {
+            let zone = Zone::build(&world.view, &world.journal);
+            zone.asker(1).unwrap().upstreams.clone()
+        };
+        assert_eq!(of_a(&world), Upstreams::Host);
+        for endpoint in world.journal.endpoints.values_mut() {
+            endpoint.upstreams = vec![[192, 0, 2, 1].into()];
+        }
+        let Upstreams::Own { servers, sandbox } = of_a(&world) else { panic!() };
+        assert_eq!(*servers, [IpAddr::from([192, 0, 2, 1])]);
+        assert!(sandbox.is_some(), "asked from where the container stands");
+    }
 }

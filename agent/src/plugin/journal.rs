@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -47,6 +47,9 @@ pub struct Endpoint {
     /// Join, `None` for a gateway.
     #[serde(default)]
     pub resolver_prefix: Option<u8>,
+    /// Servers that the user of a plain container has named; a task's are in its spec.
+    #[serde(default)]
+    pub upstreams: Vec<IpAddr>,
 }
 
 impl Endpoint {
@@ -250,6 +253,7 @@ mod tests {
             lidx: 1,
             sandbox: None,
             resolver_prefix: None,
+            upstreams: Vec::new(),
         }
     }
 

@@ -26,5 +26,7 @@ pub const GATEWAY_NETWORK: &str = "swarmnet_gateway";
 pub const NETWORK_OPTION: &str = "swarmnet.network";
 /// Endpoint option that names the task.
 pub const TASK_OPTION: &str = "swarmnet.task";
+/// Endpoint option with the servers that a plain container's user has named, separated by commas.
+pub const UPSTREAMS_OPTION: &str = "swarmnet.upstreams";
 /// Value of [`NETWORK_OPTION`] for the gateway network.
 pub const GATEWAY_VALUE: &str = "gateway";

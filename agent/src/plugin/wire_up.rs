@@ -1,6 +1,6 @@
 //! What each call of the engine means: one function per call.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::message::{
     CreateEndpoint, CreateNetwork, DeleteNetwork, EndpointCall, GENERIC, InterfaceName, Joined,
     ROUTE_CONNECTED, RequestAddress, RequestPool, StaticRoute,
 };
-use super::{GATEWAY_VALUE, NETWORK_OPTION, TASK_OPTION};
+use super::{GATEWAY_VALUE, NETWORK_OPTION, TASK_OPTION, UPSTREAMS_OPTION};
 use crate::ingress::claim::ClaimError;
 use crate::inputs::network;
 use crate::netlink::link::Mac;
@@ -207,6 +207,7 @@ impl Plugin {
             lidx: 0,
             sandbox: None,
             resolver_prefix: None,
+            upstreams: upstreams(option(UPSTREAMS_OPTION)),
         })
     }
 
@@ -354,6 +355,15 @@ fn parse_mac(text: &str) -> Option<Mac> {
     Mac::try_from(bytes?).ok()
 }
 
+/// What is no address is left out: the engine has refused it, or somebody has written it by hand.
+fn upstreams(option: Option<&str>) -> Vec<IpAddr> {
+    option
+        .into_iter()
+        .flat_map(|list| list.split(','))
+        .filter_map(|text| text.parse().ok())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,6 +382,7 @@ mod tests {
             lidx: 1,
             sandbox: None,
             resolver_prefix: None,
+            upstreams: Vec::new(),
         }
     }
 

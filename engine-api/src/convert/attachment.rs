@@ -195,6 +195,8 @@ pub(crate) struct Standing {
     pub(crate) on_gateway: bool,
     /// True if it is on a network of the engine's own.
     pub(crate) elsewhere: bool,
+    /// Servers its user has named.
+    pub(crate) nameservers: Vec<String>,
 }
 
 impl Standing {
@@ -209,7 +211,10 @@ impl Standing {
             swarm: Vec::new(),
             on_gateway: false,
             elsewhere: false,
+            nameservers: Vec::new(),
         };
+        let named = container["HostConfig"]["Dns"].as_array().into_iter().flatten();
+        standing.nameservers = named.map(text).collect();
         let networks = container["NetworkSettings"]["Networks"].as_object();
         for (name, endpoint) in networks.into_iter().flatten() {
             let attachment = endpoint["DriverOpts"][ATTACHMENT_OPTION].as_str();
@@ -401,6 +406,7 @@ mod tests {
         };
         let container = json!({
             "Id": "c1", "Name": "/web", "Config": {"Labels": {}},
+            "HostConfig": {"Dns": ["192.0.2.1"]},
             "NetworkSettings": {"Networks": {
                 "n1.abc": {"DriverOpts": {"swarmnet.task": "t1"}},
                 "swarmnet_gateway": {"DriverOpts": {"swarmnet.task": "t1"}},
@@ -412,6 +418,7 @@ mod tests {
             ("web", Some(TaskId::from_text("t1")), true, false)
         );
         assert_eq!(standing.swarm, ["n1.abc"]);
+        assert_eq!(standing.nameservers, ["192.0.2.1"]);
         let plain = json!({"NetworkSettings": {"Networks": {"bridge": {"DriverOpts": null}}}});
         assert!(Standing::read(&plain, &local).elsewhere);
     }

@@ -227,7 +227,7 @@ pub(crate) async fn connect(mut x: Exchange, reference: &str) -> Answer {
             name: standing.name.clone(),
             networks: vec![convert::wanted(reference, Some(&body.endpoint))?],
             gateway: !standing.on_gateway && !standing.elsewhere,
-            dns: DnsConfig::default(),
+            dns: DnsConfig { nameservers: standing.nameservers.clone(), ..DnsConfig::default() },
         },
     )
     .await?;
