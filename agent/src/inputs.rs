@@ -11,6 +11,7 @@ use swarmnet_model::defaults::DATA_PATH_PORT;
 use swarmnet_model::view::{AssignedTask, Backend, BackendState, NetworkItem, Peer, ServiceItem};
 use swarmnet_model::{Attachment, Item, ItemKey, NetworkId, NodeId, NodeView, ServiceId, TaskId};
 
+use crate::lookup::Directory;
 use crate::netlink::link::Link;
 use crate::netlink::route::Way;
 use crate::netlink::snapshot::Snapshot;
@@ -158,8 +159,9 @@ impl Inputs {
     pub fn ways_to<'a>(
         &'a self,
         backend: &'a Backend,
+        directory: &'a Directory<'a>,
     ) -> impl Iterator<Item = (BackendKey, Option<&'a Attachment>)> {
-        let service = backend.service_id.as_ref().and_then(|id| self.service(id));
+        let service = backend.service_id.as_ref().and_then(|id| directory.service(id));
         let led = move |attachment: Option<&Attachment>, key: &BackendKey| match service {
             None => self.numbers.backends.contains_key(key),
             Some(service) => attachment.map_or(!service.ports.is_empty(), |attachment| {
@@ -169,9 +171,9 @@ impl Inputs {
         let in_mesh = backend.gateway.is_some() || backend.node_id == self.node_id;
         let mesh = in_mesh.then_some((abi::VNI_HOST, None));
         let overlays = backend.attachments.iter().filter_map(|attachment| {
-            Some((self.network(&attachment.network_id)?.vni.get(), Some(attachment)))
+            Some((directory.network(&attachment.network_id)?.vni.get(), Some(attachment)))
         });
-        let keyed = overlays.chain(mesh).map(|(vni, attachment)| {
+        let keyed = mesh.into_iter().chain(overlays).map(|(vni, attachment)| {
             (BackendKey { task: backend.task_id.clone(), vni }, attachment)
         });
         keyed.filter(move |(key, attachment)| led(*attachment, key))
@@ -190,7 +192,9 @@ impl Inputs {
             }
         }
         // A set that is made of a list at once costs a fraction of one that grows.
-        let led = self.serving().flat_map(|backend| self.ways_to(backend).map(|(key, _)| key));
+        let directory = Directory::of(&self.view);
+        let ways = |backend| self.ways_to(backend, &directory).map(|(key, _)| key);
+        let led = self.serving().flat_map(ways);
         wanted.backends = led.collect();
         for task in self.host_tasks() {
             let id = task.task.id.clone();

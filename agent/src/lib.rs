@@ -28,6 +28,7 @@ pub mod kernel;
 pub mod loader;
 pub mod local;
 mod logs;
+pub mod lookup;
 mod managers;
 pub mod netlink;
 pub mod numbers;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use swarmnet_ebpf::abi::{self, Backend, Be32};
 use swarmnet_model::view::{self, BackendState};
-use swarmnet_model::{ServiceId, TaskId};
+use swarmnet_model::{Attachment, ServiceId, TaskId};
 
 use super::{ServiceEntry, State, maglev};
 use crate::inputs::Inputs;
+use crate::lookup::{Cursor, Directory};
 use crate::netlink::link::Link;
 use crate::numbers::{BackendKey, ServiceKey};
 use crate::plugin::journal::Endpoint;
@@ -20,8 +21,12 @@ pub fn desired(inputs: &Inputs) -> State {
     let mut state = State { sockets: inputs.has_cgroup2, ..State::default() };
     let mut active = Active::new();
     // One walk for all services, and one look for each number: a view may hold a hundred thousand.
+    let directory = Directory::of(&inputs.view);
+    let mut numbers = Cursor::new(&inputs.numbers.backends);
     for backend in inputs.serving() {
-        add_backend(inputs, backend, &mut state, &mut active);
+        let ways = inputs.ways_to(backend, &directory);
+        let numbered = ways.filter_map(|(key, to)| Some((*numbers.find(&key)?, key.vni, to)));
+        add_backend(inputs, backend, numbered, (&mut state, &mut active));
     }
     add_vips(inputs, &active, &mut state);
     add_mesh(inputs, &active, &mut state);
@@ -29,17 +34,17 @@ pub fn desired(inputs: &Inputs) -> State {
     state
 }
 
+/// Takes in a backend with the ways to it: number, VNI, attachment.
 fn add_backend<'a>(
     inputs: &Inputs,
     backend: &'a view::Backend,
-    state: &mut State,
-    active: &mut Active<'a>,
+    ways: impl Iterator<Item = (u32, u32, Option<&'a Attachment>)>,
+    (state, active): (&mut State, &mut Active<'a>),
 ) {
     let Some(node) = inputs.node_index(&backend.node_id) else { return };
-    for (key, attachment) in inputs.ways_to(backend) {
-        let Some(id) = inputs.numbers.backends.get(&key).copied() else { continue };
+    for (id, vni, attachment) in ways {
         let place = match (node, attachment) {
-            (0, Some(_)) => local(inputs, &backend.task_id, key.vni).map(place),
+            (0, Some(_)) => local(inputs, &backend.task_id, vni).map(place),
             (0, None) => inputs.gateway_of(&backend.task_id).map(place),
             (_, attachment) => attachment
                 .map(|a| a.address.ip())
@@ -48,10 +53,10 @@ fn add_backend<'a>(
         };
         let Some(place) = place else { continue };
         let kind = if attachment.is_some() { abi::BE_VIP } else { abi::BE_MESH };
-        let value = Backend { vni: key.vni, kind, state: map_state(backend.state), ..place };
+        let value = Backend { vni, kind, state: map_state(backend.state), ..place };
         state.backends.insert(id, value);
         if let Some(service) = backend.service_id.as_ref().filter(|_| is_active(backend)) {
-            active.entry((service, key.vni)).or_default().push((&backend.task_id, id));
+            active.entry((service, vni)).or_default().push((&backend.task_id, id));
         }
     }
 }

@@ -5,6 +5,7 @@ use swarmnet_model::view::NetworkItem;
 
 use super::{Device, State};
 use crate::inputs::Inputs;
+use crate::lookup::Directory;
 use crate::numbers::ServiceKey;
 
 /// Returns what this node must know of all overlays it takes part in.
@@ -61,10 +62,11 @@ fn add_vips(inputs: &Inputs, state: &mut State) {
 
 /// A task of this node is not placed by the view: it exists once it is joined.
 fn add_placements(inputs: &Inputs, state: &mut State) {
+    let directory = Directory::of(&inputs.view);
     for backend in inputs.backends().filter(|backend| backend.node_id != inputs.node_id) {
         let Some(node) = inputs.node_index(&backend.node_id) else { continue };
         for attachment in &backend.attachments {
-            if let Some(network) = inputs.network(&attachment.network_id) {
+            if let Some(network) = directory.network(&attachment.network_id) {
                 let value = Ep { kind: abi::EP_REMOTE, node, ..ep() };
                 put(state, network, attachment.address.ip(), value);
             }
