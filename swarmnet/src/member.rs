@@ -213,8 +213,8 @@ impl Member {
 /// Removes what a manager kept: its place in Raft is not its own any more.
 fn forget_manager(state_dir: &std::path::Path, file: &mut NodeFile) -> anyhow::Result<()> {
     files::remove(&state_dir.join("raft"))?;
-    if file.raft_id.take().is_some() {
-        file.save(state_dir)?;
+    if file.raft_id.is_some() {
+        file.change(state_dir, |file| file.raft_id = None)?;
     }
     Ok(())
 }
@@ -230,8 +230,7 @@ async fn start_manager(
         Some(raft_id) => raft_id,
         None => {
             let raft_id = join_raft(tls, &file.managers, &own).await?;
-            file.raft_id = Some(raft_id);
-            file.save(state_dir)?;
+            file.change(state_dir, |file| file.raft_id = Some(raft_id))?;
             raft_id
         }
     };
@@ -266,24 +265,17 @@ async fn keep_managers(
         let managers: Vec<String> =
             heard.borrow_and_update().iter().map(|(_, addr)| addr.clone()).collect();
         if !managers.is_empty() && managers != file.managers {
-            file.managers.clone_from(&managers);
-            addresses.send_replace(managers);
-            if let Err(error) = save_managers(&state_dir, &file.managers) {
-                tracing::warn!(error = format!("{error:#}"), "list of managers not stored");
+            if let Err(error) = file.change(&state_dir, |file| file.managers.clone_from(&managers))
+            {
+                tracing::warn!(%error, "list of managers not stored");
             }
+            addresses.send_replace(managers);
         }
         tokio::select! {
             () = stop.cancelled() => return,
             changed = heard.changed() => if changed.is_err() { return },
         }
     }
-}
-
-/// Only the list: the file's other fields belong to the node.
-fn save_managers(state_dir: &std::path::Path, managers: &[String]) -> anyhow::Result<()> {
-    let mut stored = NodeFile::load(state_dir)?.context("node.json is gone")?;
-    stored.managers = managers.to_vec();
-    Ok(stored.save(state_dir)?)
 }
 
 async fn bounded(what: &'static str, ending: impl Future<Output = ()>) {

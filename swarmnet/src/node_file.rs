@@ -2,12 +2,16 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use crate::advertise::Addresses;
 use crate::files::{self, PRIVATE, StateError};
 use crate::interfaces::source_towards;
+
+/// Held from reading the file until it is written again.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// The file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +67,20 @@ impl NodeFile {
         files::write(&Self::path(state_dir), PRIVATE, &text)
     }
 
+    /// Makes one change, here and on disk, and leaves there what others have changed: the list of
+    /// managers and the place in Raft are kept by different tasks, at the same moment in a promotion.
+    pub(crate) fn change(
+        &mut self,
+        state_dir: &Path,
+        change: impl Fn(&mut Self),
+    ) -> Result<(), StateError> {
+        let _turn = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        change(self);
+        let mut stored = Self::load(state_dir)?.unwrap_or_else(|| self.clone());
+        change(&mut stored);
+        stored.save(state_dir)
+    }
+
     pub(crate) fn remove(state_dir: &Path) -> Result<(), StateError> {
         files::remove(&Self::path(state_dir))
     }
@@ -71,6 +89,25 @@ impl NodeFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_change_at_once_is_all_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let addresses = Addresses { listen: (Ipv4Addr::UNSPECIFIED, 2377), advertise: None };
+        let file = NodeFile::new(&addresses, vec![]);
+        file.save(dir.path()).unwrap();
+        for round in 1..100 {
+            let (mut one, mut other) = (file.clone(), file.clone());
+            std::thread::scope(|scope| {
+                scope.spawn(|| one.change(dir.path(), |f| f.raft_id = Some(round)).unwrap());
+                let managers = vec![format!("10.20.20.100:{round}")];
+                other.change(dir.path(), |f| f.managers.clone_from(&managers)).unwrap();
+            });
+            let stored = NodeFile::load(dir.path()).unwrap().unwrap();
+            let expected = vec![format!("10.20.20.100:{round}")];
+            assert_eq!((stored.raft_id, stored.managers), (Some(round), expected));
+        }
+    }
 
     #[test]
     fn the_file_survives_and_damage_is_named() {
