@@ -4,10 +4,12 @@
 //! <bpffs>/swarmnet/<abi>/maps/<name>
 //!                       /links/vx   /links/hostp   /links/uplink-<if>
 //!                       /links/veth/<if>   /links/cgroup/<program>
+//!                       /flows-<layouts of the flow maps>
 //! ```
 //! `<abi>` is a hash of all layouts and map types ([`abi_hash`]): a daemon with other layouts
-//! starts beside the old maps, and takes the links over once its own maps are right. bpffs is per
-//! mount, so every lab host has its own.
+//! starts beside the old maps, and takes the links over once its own maps are right. Maps that only
+//! packets fill ([`FLOW_MAPS`]) are used by both as long as their own layouts are the same, which the
+//! name of an empty directory tells ([`flow_hash`]). bpffs is per mount, so every lab host has its own.
 
 use std::io;
 use std::os::fd::AsFd as _;
@@ -85,6 +87,12 @@ impl Pins {
     #[must_use]
     pub fn map(&self, map: MapId) -> PathBuf {
         self.maps().join(map.name())
+    }
+
+    /// Returns the directory whose name tells the layouts of the flow maps.
+    #[must_use]
+    pub fn flows(&self) -> PathBuf {
+        self.root.join(format!("flows-{}", flow_hash()))
     }
 
     /// Returns the directory of the links.
@@ -167,9 +175,34 @@ impl Pins {
     /// # Errors
     /// `Directory` if the path is not on a bpffs.
     pub fn create(&self) -> Result<(), PinError> {
-        for path in [self.maps(), self.links().join("veth"), self.links().join("cgroup")] {
+        let links = ["veth", "cgroup"].map(|kind| self.links().join(kind));
+        for path in [self.maps(), self.flows()].into_iter().chain(links) {
             std::fs::create_dir_all(&path)
                 .map_err(|source| PinError::Directory { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Pins the flow maps of an earlier version here too, where its flows look as ours do and we have
+    /// none: an answer that is under way while programs change needs its flow.
+    ///
+    /// # Errors
+    /// `Kernel` if a pin cannot be read or made.
+    pub(crate) fn adopt_flows(&self) -> Result<(), PinError> {
+        for other in self.others()? {
+            let theirs =
+                other.root.join(self.flows().strip_prefix(&self.root).unwrap_or(&self.root));
+            if !theirs.is_dir() {
+                continue;
+            }
+            for map in FLOW_MAPS {
+                let path = self.map(map);
+                pin_also(&other.map(map), &path).map_err(|source| PinError::Kernel {
+                    call: "adopting",
+                    path,
+                    source,
+                })?;
+            }
         }
         Ok(())
     }
@@ -234,35 +267,92 @@ fn compare(path: &Path, map: MapId, info: &sys::MapInfo) -> Result<(), PinError>
     }
 }
 
+/// Pins a pinned map a second time; nothing if there is none, or the second pin exists.
+fn pin_also(map: &Path, pin: &Path) -> io::Result<()> {
+    if pin.exists() {
+        return Ok(());
+    }
+    match sys::obj_get(map) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        fd => sys::obj_pin(fd?.as_fd(), pin),
+    }
+}
+
+/// What packets leave behind: flows with the numbers that stand for nodes, services and backends
+/// until the next boot, whatever version gave them, and which attachments have some.
+pub const FLOW_MAPS: [MapId; 4] = [MapId::Ct, MapId::Frags, MapId::SockRev, MapId::Lflags];
+
+const FLOW_STRUCTS: [&str; 6] =
+    ["ct_key", "ct_val", "frag_key", "frag_val", "sock_key", "sock_val"];
+const FLOW_ENUMS: [&str; 4] = ["ct_dir", "ct_flag", "lflag", "reserved_vni"];
+
+/// Returns the hash of the layouts and enums of [`FLOW_MAPS`], 16 hexadecimal digits.
+#[must_use]
+pub fn flow_hash() -> String {
+    let mut hash = Fnv::new();
+    hash.add_layouts(|name| FLOW_STRUCTS.contains(&name), |name| FLOW_ENUMS.contains(&name));
+    FLOW_MAPS.iter().for_each(|map| hash.add_map(*map));
+    hash.text()
+}
+
 /// Returns the hash of all layouts, enums and map types, 16 hexadecimal digits.
 ///
 /// Enums count too: an old program and a new daemon must not disagree about what a number in a map
-/// means. Drop reasons do not: they are append-only. FNV-1a over a text, the same everywhere.
+/// means. Drop reasons do not: they are append-only.
 #[must_use]
 pub fn abi_hash() -> String {
-    let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-    for layout in abi::STRUCTS.iter().filter(|layout| !layout.name.starts_with("test_")) {
-        hash.add(&format!("{layout:?}"));
-    }
-    let enums = abi::ENUMS.iter();
-    for layout in enums.filter(|e| !e.name.starts_with("test_") && e.name != "drop_reason") {
-        hash.add(&format!("{layout:?}"));
-    }
-    for map in MapId::ALL {
-        let spec = map.spec();
-        let (kind, flags) = (spec.kind as u32, spec.flags);
-        hash.add(&format!("{} {kind} {flags} {} {}", spec.name, spec.key_size, spec.value_size));
-    }
+    let is_real = |name: &str| !name.starts_with("test_");
+    let mut hash = Fnv::new();
+    hash.add_layouts(is_real, |name| is_real(name) && name != "drop_reason");
+    MapId::ALL.iter().for_each(|map| hash.add_map(*map));
     hash.add(EVENTS);
-    format!("{:016x}", hash.0)
+    hash.text()
 }
 
+/// FNV-1a over a text, the same everywhere.
 struct Fnv(u64);
 
 impl Fnv {
+    const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+
     fn add(&mut self, text: &str) {
         for byte in text.bytes() {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
+    }
+
+    fn add_layouts(&mut self, structs: impl Fn(&str) -> bool, enums: impl Fn(&str) -> bool) {
+        for layout in abi::STRUCTS.iter().filter(|layout| structs(layout.name)) {
+            self.add(&format!("{layout:?}"));
+        }
+        for layout in abi::ENUMS.iter().filter(|layout| enums(layout.name)) {
+            self.add(&format!("{layout:?}"));
+        }
+    }
+
+    fn add_map(&mut self, map: MapId) {
+        let spec = map.spec();
+        let (kind, flags) = (spec.kind as u32, spec.flags);
+        self.add(&format!("{} {kind} {flags} {} {}", spec.name, spec.key_size, spec.value_size));
+    }
+
+    fn text(&self) -> String {
+        format!("{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layout_of_the_flow_maps_is_in_their_hash() {
+        let structs: Vec<_> = abi::STRUCTS.iter().map(|layout| layout.name).collect();
+        let enums: Vec<_> = abi::ENUMS.iter().map(|layout| layout.name).collect();
+        assert!(FLOW_STRUCTS.iter().all(|name| structs.contains(name)), "{structs:?}");
+        assert!(FLOW_ENUMS.iter().all(|name| enums.contains(name)), "{enums:?}");
+        assert_ne!(flow_hash(), abi_hash());
     }
 }

@@ -204,6 +204,7 @@ impl Dataplane {
     pub fn load(options: &Options) -> Result<Self, DataplaneError> {
         let pins = Pins::new(&options.bpffs);
         pins.create()?;
+        pins.adopt_flows()?;
         let size = |map: MapId| options.sizes.get(&map).copied().unwrap_or(map.spec().max_entries);
         let other_sizes = pins.check(size)?;
         let mut ebpf = load_object(&pins, options, &size)?;

@@ -3,9 +3,9 @@
 //! After an upgrade with other layouts, the old programs go on with the old maps while the new daemon
 //! fills its own. Then each link gets the new program in place (`BPF_LINK_UPDATE`, atomic), its pin
 //! moves to the new directory, and the old directory goes, maps included. At no time a device has two
-//! programs, or none. What only the old maps knew (flows of published ports, and of VIPs that are
-//! translated per packet) is found anew: backends are picked by hash, so it is the same one as long as
-//! it serves.
+//! programs, or none. Both versions share the flows (`Pins::adopt_flows`) unless the layout of flows
+//! itself is another: then they are found anew with the client's next packet. Backends are picked by
+//! hash, so it is the same one as long as it serves; an answer to a client that is silent is lost.
 
 use std::io;
 use std::os::fd::AsFd as _;

@@ -46,11 +46,18 @@ pub(crate) fn an_upgrade_with_other_layouts_cuts_nothing(lab: &Lab) {
         assert_eq!(lab.sh(host, old).stdout.trim(), "0123456789abcdef");
         assert_contains(&lab.curl("client", &format!("http://{host}:8080/")), "Hostname");
         let client = lab.spawn("client", &["sh", "-c", REQUESTS, host]);
+        // Asked before, answered after: by tasks of this node and of others.
+        let late = format!("curl -s --max-time 30 http://{host}:8080/?delay=6000");
+        let late: Vec<_> = (0..6).map(|_| lab.spawn("client", &["sh", "-c", &late])).collect();
         lab.lab_ok(&["start", host, "daemon"]);
         let list = || lab.sh(host, "ls /sys/fs/bpf/swarmnet").stdout;
         wait_for("one directory", || list().lines().count() == 1 && !list().contains("0123456"));
         let output = client.wait_with_output().unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0", "failed requests");
+        for client in late {
+            let output = client.wait_with_output().unwrap();
+            assert_contains(&String::from_utf8_lossy(&output.stdout), "Hostname");
+        }
         assert_eq!(lab.task_containers(host), containers, "no container was replaced");
         wait_for("three ready nodes", || lab.ready_nodes() == 3);
         // By name, and over the overlay: what the old maps do not tell any more.

@@ -11,7 +11,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, RwLock, RwLockWriteGuard, mpsc};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
@@ -31,6 +31,7 @@ pub(crate) const OTHER: u32 = 4097;
 pub(crate) struct Lab {
     prefix: String,
     pub(crate) hosts: Vec<Host>,
+    held: Arc<RwLock<()>>,
 }
 
 type Job = Box<dyn FnOnce(&mut Option<Dataplane>) + Send>;
@@ -178,7 +179,7 @@ fn sizes() -> std::collections::BTreeMap<MapId, u32> {
 impl Lab {
     pub(crate) fn new(tag: &str, mode: AttachMode) -> Self {
         let prefix = format!("snt-{tag}-{}-", std::process::id());
-        let mut lab = Self { prefix, hosts: Vec::new() };
+        let mut lab = Self { prefix, hosts: Vec::new(), held: Arc::default() };
         for name in ["sw", "c", "h1", "h2", "t1", "t2", "t3", "t4"] {
             must(&format!("ip netns add {}", lab.ns(name)));
             must(&format!("ip -n {} link set lo up", lab.ns(name)));
@@ -350,14 +351,21 @@ impl Lab {
         self.serve(name, "0.0.0.0:80");
     }
 
+    /// Lets servers read what they are asked, and answer when the guard goes.
+    pub(crate) fn hold_answers(&self) -> RwLockWriteGuard<'_, ()> {
+        self.held.write().unwrap()
+    }
+
     /// Serves TCP and UDP on an address of a namespace until the test ends.
     pub(crate) fn serve(&self, name: &str, address: &'static str) {
         let (tcp, udp) = inside(&self.ns(name), move || {
             (TcpListener::bind(address).unwrap(), UdpSocket::bind(address).unwrap())
         });
+        let held = Arc::clone(&self.held);
         std::thread::spawn(move || {
             while let Ok((stream, peer)) = tcp.accept() {
-                std::thread::spawn(move || answer(stream, peer));
+                let held = Arc::clone(&held);
+                std::thread::spawn(move || answer(stream, peer, &held));
             }
         });
         std::thread::spawn(move || {

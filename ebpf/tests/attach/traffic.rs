@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsRawFd as _;
+use std::sync::RwLock;
 use std::time::Duration;
 
 use nix::sys::socket::{
@@ -13,10 +14,12 @@ use nix::sys::time::{TimeVal, TimeValLike as _};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Reads a request to its end, answers with who sent it, how long it was, and the request.
-pub(crate) fn answer(mut stream: TcpStream, peer: SocketAddr) {
+/// Reads a request to its end, answers with who sent it, how long it was, and the request; not as long
+/// as answers are held back.
+pub(crate) fn answer(mut stream: TcpStream, peer: SocketAddr, held: &RwLock<()>) {
     let mut sink = Vec::new();
     let read = stream.read_to_end(&mut sink).unwrap_or(0);
+    drop(held.read());
     stream.write_all(format!("{} {read}", peer.ip()).as_bytes()).ok();
     // As much back, so that both directions carry large segments.
     stream.write_all(&sink).ok();
