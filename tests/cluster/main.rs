@@ -40,6 +40,7 @@ mod specs;
 mod stacks;
 mod states;
 mod survive;
+mod update_flags;
 mod updates;
 mod vip;
 mod vip_client;
@@ -73,6 +74,7 @@ const CASES: &[Case] = &[
     ("an_image_is_pulled_from_a_registry", service::an_image_is_pulled_from_a_registry),
     ("images_of_a_registry_with_a_password", registry::with_a_password),
     ("a_rollback_restores_the_previous_spec", service::a_rollback_restores_the_previous_spec),
+    ("every_update_flag_changes_what_it_names", update_flags::every_one_changes_what_it_names),
     ("seven_specs_reach_their_containers", specs::seven_reach_their_containers),
     ("both_docker_clis_work", service::both_docker_clis_work),
     ("the_client_address_survives_the_mesh", mesh::the_client_address_survives),
