@@ -11,6 +11,7 @@
 //! ```
 
 pub mod agent;
+pub mod allocator;
 pub mod assignment;
 pub mod attach;
 mod backoff;

@@ -53,6 +53,7 @@ impl Place {
     /// Starts a data plane. Its socket programs stay away: a cgroup takes only 64 of each kind, and
     /// the whole machine would run them.
     pub(crate) async fn data_plane(&self) -> DataPlane {
+        swarmnet_agent::allocator::prepare();
         let socket = self.directory.join("plugin.sock");
         DataPlane::start(DataPlaneConfig {
             bpffs: self.bpffs(),

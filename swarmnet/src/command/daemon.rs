@@ -11,6 +11,7 @@ const THREADS_MIN: usize = 4;
 pub(super) fn run(args: &DaemonArgs) -> anyhow::Result<()> {
     let config = Config::load(args)?;
     telemetry::start(&config.log, config.log_format)?;
+    swarmnet_agent::allocator::prepare();
     preflight::check(&config.bpffs)?;
     preflight::check_attach_mode(config.attach_mode)?;
     files::ensure_directory(&config.state_dir)?;
