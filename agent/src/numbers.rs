@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use swarmnet_model::{NetworkId, NodeId, ServiceId, TaskId};
 
 /// Size of map `nodes`; index 0 is this node.
@@ -52,16 +52,16 @@ impl TryFrom<String> for ServiceKey {
 }
 
 /// What a backend id stands for: a task on one network (VNI), or in the mesh (0).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct BackendKey {
     pub task: TaskId,
     pub vni: u32,
 }
 
-impl From<BackendKey> for String {
-    fn from(key: BackendKey) -> Self {
-        format!("{} {}", key.task, key.vni)
+impl Serialize for BackendKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{} {}", self.task, self.vni))
     }
 }
 

@@ -1,9 +1,10 @@
 //! Pure: typed object ids, 25 characters of base 36 made from 128 random bits.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Characters of every object id; the width Docker Swarm's clients expect.
 pub const ID_LENGTH: usize = 25;
@@ -31,38 +32,106 @@ pub fn base36(mut bits: u128) -> String {
     String::from_utf8(digits.to_vec()).expect("base 36 digits are ASCII")
 }
 
+/// Longest text that is held in place: every id, and no more than what an `Arc<str>` needs anyway.
+const SHORT_MAX: usize = 30;
+
+/// The text of an id, in place: whoever compares the ids of a hundred thousand tasks does not follow a
+/// pointer for each. Longer text, which no id has, is held elsewhere. Ordered as text.
+#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[serde(from = "String")]
+enum IdText {
+    /// Filled up with zeros.
+    Short([u8; SHORT_MAX], u8),
+    Long(Arc<str>),
+}
+
+impl IdText {
+    fn as_str(&self) -> &str {
+        match self {
+            Self::Short(bytes, length) => {
+                let text = bytes.get(..usize::from(*length)).unwrap_or_default();
+                std::str::from_utf8(text).expect("it was made of text")
+            }
+            Self::Long(text) => text,
+        }
+    }
+}
+
+impl From<String> for IdText {
+    fn from(text: String) -> Self {
+        let mut bytes = [0; SHORT_MAX];
+        match (bytes.get_mut(..text.len()), u8::try_from(text.len())) {
+            (Some(start), Ok(length)) => {
+                start.copy_from_slice(text.as_bytes());
+                Self::Short(bytes, length)
+            }
+            _ => Self::Long(text.into()),
+        }
+    }
+}
+
+impl Serialize for IdText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Ord for IdText {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            // A text that continues another one differs from its zeros, or is longer.
+            (Self::Short(a, len_a), Self::Short(b, len_b)) => {
+                numbers(a).cmp(&numbers(b)).then(len_a.cmp(len_b))
+            }
+            _ => self.as_str().cmp(other.as_str()),
+        }
+    }
+}
+
+/// Returns two numbers that are ordered as the bytes are; they share two bytes in the middle.
+fn numbers(bytes: &[u8; SHORT_MAX]) -> (u128, u128) {
+    let number = |half: Option<&[u8; 16]>| half.map_or(0, |half| u128::from_be_bytes(*half));
+    (number(bytes.first_chunk()), number(bytes.last_chunk()))
+}
+
+impl PartialOrd for IdText {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
-        pub struct $name(Arc<str>);
+        pub struct $name(IdText);
 
         impl $name {
             /// Makes a fresh id.
             pub fn generate(ids: &mut dyn IdSource) -> Self {
-                Self(base36(ids.bits()).into())
+                Self(IdText::from(base36(ids.bits())))
             }
 
             /// Takes text that is known to be an id (from the store or a certificate).
             pub fn from_text(text: impl Into<String>) -> Self {
-                Self(text.into().into())
+                Self(IdText::from(text.into()))
             }
 
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
     )+};
@@ -80,7 +149,22 @@ ids! {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_are_compared_and_read_as_their_text(
+            a in "[\\x00ab\u{e4}]{0,33}",
+            b in "[\\x00ab\u{e4}]{0,33}",
+        ) {
+            let (one, other) = (TaskId::from_text(a.as_str()), TaskId::from_text(b.as_str()));
+            prop_assert_eq!(one.as_str(), a.as_str());
+            prop_assert_eq!(one.cmp(&other), a.cmp(&b));
+            prop_assert_eq!(one == other, a == b);
+        }
+    }
 
     #[test]
     fn ids_have_25_base36_characters() {
