@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use crate::map::{Backing, Element, MMAPABLE, MapError, MapId, MapType, Maps};
+use crate::map::{Backing, Elements, MMAPABLE, MapError, MapId, MapType, Maps};
 use crate::pin::Pins;
 use crate::sys;
 
@@ -105,30 +105,27 @@ impl KernelMaps {
     }
 
     /// Writes a batch; what the kernel's batch call could not take is written one by one.
-    fn update_hash(&self, id: MapId, elements: &[Element]) -> Result<(), MapError> {
-        let (keys, values): (Vec<_>, Vec<_>) =
-            elements.iter().map(|(key, value)| (key.as_slice(), value.as_slice())).unzip();
-        let (keys, values) = (keys.concat(), values.concat());
-        let count = u32::try_from(elements.len())
+    fn update_hash(&self, id: MapId, keys: &[u8], values: &[u8]) -> Result<(), MapError> {
+        let count = u32::try_from(keys.len() / id.spec().key_size as usize)
             .map_err(|e| failure(id, "update", io::Error::other(e)))?;
-        let (done, result) = sys::map_update_batch(self.fd(id), &keys, &values, count);
+        let (done, result) = sys::map_update_batch(self.fd(id), keys, values, count);
         if result.is_ok() {
             return Ok(());
         }
         // ENOMEM on a fresh NO_PREALLOC map is transient; single inserts tell the real error.
-        elements
-            .iter()
+        elements(id, keys, values)
             .skip(done as usize)
             .try_for_each(|(key, value)| self.update_one(id, key, value))
     }
 
-    fn dump_hash(&self, id: MapId, chunk: u32) -> io::Result<Vec<Element>> {
+    fn dump_hash(&self, id: MapId, chunk: u32) -> io::Result<Elements> {
         let spec = id.spec();
         let (key_size, value_size) = (spec.key_size as usize, spec.value_size as usize);
-        let (mut chunk, mut cursor, mut out) = (chunk, Vec::new(), Vec::new());
+        let (mut chunk, mut cursor, mut out) = (chunk, Vec::new(), Elements::default());
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
         loop {
-            let mut keys = vec![0; key_size * chunk as usize];
-            let mut values = vec![0; value_size * chunk as usize];
+            keys.resize(key_size * chunk as usize, 0);
+            values.resize(value_size * chunk as usize, 0);
             let read =
                 sys::map_lookup_batch(self.fd(id), &mut cursor, &mut keys, &mut values, chunk);
             let (count, end) = match read {
@@ -139,8 +136,8 @@ impl KernelMaps {
                 }
                 other => other?,
             };
-            let pairs = keys.chunks(key_size).zip(values.chunks(value_size));
-            out.extend(pairs.take(count as usize).map(|(k, v)| (k.to_vec(), v.to_vec())));
+            out.keys.extend(keys.iter().take(key_size * count as usize));
+            out.values.extend(values.iter().take(value_size * count as usize));
             if end {
                 return Ok(out);
             }
@@ -148,11 +145,11 @@ impl KernelMaps {
         }
     }
 
-    fn dump_by_key(&self, id: MapId) -> io::Result<Vec<Element>> {
-        let mut out: Vec<Element> = Vec::new();
+    fn dump_by_key(&self, id: MapId) -> io::Result<Elements> {
+        let mut out = Elements::default();
         let mut next = vec![0; id.spec().key_size as usize];
         loop {
-            let last = out.last().map(|(key, _)| key.as_slice());
+            let last = out.keys.chunks(next.len()).next_back();
             match sys::map_next_key(self.fd(id), last, &mut next) {
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(out),
                 other => other?,
@@ -162,16 +159,26 @@ impl KernelMaps {
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(out),
                 other => other?,
             }
-            out.push((next.clone(), value));
+            out.keys.extend_from_slice(&next);
+            out.values.extend(value);
         }
     }
 
-    fn dump_array(&self, id: MapId) -> Result<Vec<Element>, MapError> {
+    fn dump_array(&self, id: MapId) -> Result<Elements, MapError> {
         let size = self.map(id).size;
-        let bytes = self.read_range(id, 0, size)?;
-        let values = bytes.chunks_exact(id.spec().value_size as usize);
-        Ok((0..size).zip(values).map(|(i, v)| (i.to_ne_bytes().to_vec(), v.to_vec())).collect())
+        let keys = (0..size).flat_map(u32::to_ne_bytes).collect();
+        Ok(Elements { keys, values: self.read_range(id, 0, size)? })
     }
+}
+
+/// Takes elements apart.
+fn elements<'a>(
+    map: MapId,
+    keys: &'a [u8],
+    values: &'a [u8],
+) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    let spec = map.spec();
+    keys.chunks(spec.key_size as usize).zip(values.chunks(spec.value_size as usize))
 }
 
 impl OpenMap {
@@ -207,11 +214,12 @@ impl Backing for KernelMaps {
         }
     }
 
-    fn update(&self, map: MapId, elements: &[Element]) -> Result<(), MapError> {
-        match (map.spec().kind, elements.len()) {
-            (MapType::Hash | MapType::LruHash, 2..) => self.update_hash(map, elements),
-            _ => elements.iter().try_for_each(|(key, value)| self.update_one(map, key, value)),
+    fn update(&self, map: MapId, keys: &[u8], values: &[u8]) -> Result<(), MapError> {
+        let many = keys.len() > map.spec().key_size as usize;
+        if many && matches!(map.spec().kind, MapType::Hash | MapType::LruHash) {
+            return self.update_hash(map, keys, values);
         }
+        elements(map, keys, values).try_for_each(|(key, value)| self.update_one(map, key, value))
     }
 
     fn delete(&self, map: MapId, key: &[u8]) -> Result<bool, MapError> {
@@ -222,7 +230,7 @@ impl Backing for KernelMaps {
         }
     }
 
-    fn dump(&self, map: MapId, chunk: u32) -> Result<Vec<Element>, MapError> {
+    fn dump(&self, map: MapId, chunk: u32) -> Result<Elements, MapError> {
         let listed = match map.spec().kind {
             MapType::Hash | MapType::LruHash => self.dump_hash(map, chunk),
             MapType::Array if self.map(map).memory.is_some() => return self.dump_array(map),

@@ -114,8 +114,14 @@ pub trait TypedMap {
     type Value: Plain;
 }
 
-/// Key and value as bytes.
-pub type Element = (Vec<u8>, Vec<u8>);
+/// Elements as bytes: all keys one after the other, and all values in the same order.
+#[derive(Debug, Default)]
+pub struct Elements {
+    /// Each of the map's key size.
+    pub keys: Vec<u8>,
+    /// Each of the map's value size.
+    pub values: Vec<u8>,
+}
 
 /// Byte-level access to all maps; object safe, implemented by the kernel and by the fake.
 ///
@@ -125,11 +131,11 @@ pub trait Backing: Send + Sync {
     /// Returns the value of `key`.
     fn lookup(&self, map: MapId, key: &[u8]) -> Result<Option<Vec<u8>>, MapError>;
     /// Creates or replaces elements, in order; on error the earlier ones are written.
-    fn update(&self, map: MapId, elements: &[Element]) -> Result<(), MapError>;
+    fn update(&self, map: MapId, keys: &[u8], values: &[u8]) -> Result<(), MapError>;
     /// Removes `key`; false if it was not there.
     fn delete(&self, map: MapId, key: &[u8]) -> Result<bool, MapError>;
     /// Returns all elements, reading about `chunk` at a time and yielding the CPU in between.
-    fn dump(&self, map: MapId, chunk: u32) -> Result<Vec<Element>, MapError>;
+    fn dump(&self, map: MapId, chunk: u32) -> Result<Elements, MapError>;
     /// Stores one aligned word of an array element so that BPF sees all earlier writes first.
     fn store_word(&self, map: MapId, index: u32, offset: u32, word: u64) -> Result<(), MapError>;
     /// Writes consecutive elements of an array.
@@ -165,7 +171,7 @@ impl Maps {
     /// # Errors
     /// The kernel refused, or a test ordered it (so for every method here).
     pub fn get<M: TypedMap>(&self, key: &M::Key) -> Result<Option<M::Value>, MapError> {
-        match self.0.lookup(M::ID, &key.to_bytes())? {
+        match self.0.lookup(M::ID, key.as_bytes())? {
             Some(bytes) => Ok(Some(value::<M>(&bytes)?)),
             None => Ok(None),
         }
@@ -176,7 +182,7 @@ impl Maps {
     /// # Errors
     /// `Full` if there is no room.
     pub fn set<M: TypedMap>(&self, key: &M::Key, value: &M::Value) -> Result<(), MapError> {
-        self.0.update(M::ID, &[(key.to_bytes(), value.to_bytes())])
+        self.0.update(M::ID, key.as_bytes(), value.as_bytes())
     }
 
     /// Creates or replaces many elements, batched where the kernel can.
@@ -187,9 +193,12 @@ impl Maps {
         &self,
         elements: impl IntoIterator<Item = (M::Key, M::Value)>,
     ) -> Result<(), MapError> {
-        let bytes: Vec<_> =
-            elements.into_iter().map(|(k, v)| (k.to_bytes(), v.to_bytes())).collect();
-        self.0.update(M::ID, &bytes)
+        let mut bytes = Elements::default();
+        for (key, value) in elements {
+            bytes.keys.extend_from_slice(key.as_bytes());
+            bytes.values.extend_from_slice(value.as_bytes());
+        }
+        self.0.update(M::ID, &bytes.keys, &bytes.values)
     }
 
     /// Removes an element; false if it was not there.
@@ -197,7 +206,7 @@ impl Maps {
     /// # Errors
     /// `Kernel` for array maps, whose elements cannot be removed.
     pub fn delete<M: TypedMap>(&self, key: &M::Key) -> Result<bool, MapError> {
-        self.0.delete(M::ID, &key.to_bytes())
+        self.0.delete(M::ID, key.as_bytes())
     }
 
     /// Returns all elements, keyed. Concurrent writers may or may not be seen.
@@ -205,12 +214,13 @@ impl Maps {
     /// # Errors
     /// `Layout` if the map is not what this program expects.
     pub fn entries<M: TypedMap>(&self) -> Result<BTreeMap<M::Key, M::Value>, MapError> {
-        let mut out = BTreeMap::new();
-        for (key, bytes) in self.0.dump(M::ID, DUMP_CHUNK)? {
-            let key = M::Key::from_bytes(&key).ok_or(MapError::Layout { map: M::ID.name() })?;
-            out.insert(key, value::<M>(&bytes)?);
-        }
-        Ok(out)
+        let Elements { keys, values } = self.0.dump(M::ID, DUMP_CHUNK)?;
+        let keys = keys.chunks(size_of::<M::Key>()).map(M::Key::from_bytes);
+        let values = values.chunks(size_of::<M::Value>()).map(M::Value::from_bytes);
+        let fit = keys.len() == values.len();
+        let elements = keys.zip(values).map(|(key, value)| key.zip(value));
+        let elements = fit.then(|| elements.collect::<Option<_>>()).flatten();
+        elements.ok_or(MapError::Layout { map: M::ID.name() })
     }
 
     /// Returns one element of a per-CPU map: one value per CPU.
@@ -218,7 +228,7 @@ impl Maps {
     /// # Errors
     /// `OutOfRange` beyond the map's size.
     pub fn per_cpu<M: TypedMap>(&self, key: &M::Key) -> Result<Vec<M::Value>, MapError> {
-        let bytes = self.0.lookup(M::ID, &key.to_bytes())?.unwrap_or_default();
+        let bytes = self.0.lookup(M::ID, key.as_bytes())?.unwrap_or_default();
         bytes.chunks(size_of::<M::Value>()).map(value::<M>).collect()
     }
 

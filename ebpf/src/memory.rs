@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::map::{Backing, Element, MapError, MapId, MapType, Maps};
+use crate::map::{Backing, Elements, MapError, MapId, MapType, Maps};
 
 type Bytes = Vec<u8>;
 
@@ -123,9 +123,11 @@ impl Backing for MemoryMaps {
         Ok(state.get(map, key))
     }
 
-    fn update(&self, map: MapId, elements: &[Element]) -> Result<(), MapError> {
-        let mut state = self.lock();
-        elements.iter().try_for_each(|(key, value)| state.insert(map, key, value))
+    fn update(&self, map: MapId, keys: &[u8], values: &[u8]) -> Result<(), MapError> {
+        let (mut state, spec) = (self.lock(), map.spec());
+        let values = values.chunks(spec.value_size as usize);
+        let mut elements = keys.chunks(spec.key_size as usize).zip(values);
+        elements.try_for_each(|(key, value)| state.insert(map, key, value))
     }
 
     fn delete(&self, map: MapId, key: &[u8]) -> Result<bool, MapError> {
@@ -139,16 +141,20 @@ impl Backing for MemoryMaps {
         Ok(state.maps.entry(map).or_default().remove(key).is_some())
     }
 
-    fn dump(&self, map: MapId, _chunk: u32) -> Result<Vec<Element>, MapError> {
-        let state = self.lock();
+    fn dump(&self, map: MapId, _chunk: u32) -> Result<Elements, MapError> {
+        let (state, mut out) = (self.lock(), Elements::default());
         if is_array(map) {
-            let keys = (0..state.size(map)).map(|i| i.to_ne_bytes().to_vec());
-            return Ok(keys
-                .filter_map(|key| state.get(map, &key).map(|value| (key, value)))
-                .collect());
+            for key in (0..state.size(map)).map(u32::to_ne_bytes) {
+                out.keys.extend(key);
+                out.values.extend(state.get(map, &key).unwrap_or_default());
+            }
+            return Ok(out);
         }
-        let elements = state.maps.get(&map).into_iter().flatten();
-        Ok(elements.map(|(key, value)| (key.clone(), value.clone())).collect())
+        for (key, value) in state.maps.get(&map).into_iter().flatten() {
+            out.keys.extend(key);
+            out.values.extend(value);
+        }
+        Ok(out)
     }
 
     fn store_word(&self, map: MapId, index: u32, offset: u32, word: u64) -> Result<(), MapError> {

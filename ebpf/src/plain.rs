@@ -98,10 +98,10 @@ pub unsafe trait Plain:
     Copy + Default + fmt::Debug + PartialEq + Send + Sync + 'static
 {
     /// Returns the bytes as the kernel sees them.
-    fn to_bytes(&self) -> Vec<u8> {
+    fn as_bytes(&self) -> &[u8] {
         let start = std::ptr::from_ref(self).cast::<u8>();
         // SAFETY: `self` is valid for size_of::<Self>() bytes and has no padding (see the trait).
-        unsafe { std::slice::from_raw_parts(start, size_of::<Self>()) }.to_vec()
+        unsafe { std::slice::from_raw_parts(start, size_of::<Self>()) }
     }
 
     /// Returns the value in `bytes`, or `None` if the length is wrong.

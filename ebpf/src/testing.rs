@@ -92,9 +92,9 @@ impl Runner<'_> {
     /// # Errors
     /// The kernel refused the run, or the packet's sum is wrong afterwards.
     pub fn run(&self, arrival: &Arrival) -> io::Result<Outcome> {
-        let key = 0_u32.to_bytes();
-        sys::map_update(self.test_in.as_fd(), &key, &arrival.input.to_bytes())?;
-        sys::map_update(self.test_out.as_fd(), &key, &TestOut::default().to_bytes())?;
+        let key = 0_u32.as_bytes();
+        sys::map_update(self.test_in.as_fd(), key, arrival.input.as_bytes())?;
+        sys::map_update(self.test_out.as_fd(), key, TestOut::default().as_bytes())?;
         let mode = TestMode {
             repeat: 1,
             gso_size: arrival.gso_size,
@@ -102,7 +102,7 @@ impl Runner<'_> {
         };
         let run = sys::test_run(self.program, &arrival.frame, mode)?;
         let mut out = vec![0; size_of::<TestOut>()];
-        sys::map_lookup(self.test_out.as_fd(), &key, &mut out)?;
+        sys::map_lookup(self.test_out.as_fd(), key, &mut out)?;
         let out = TestOut::from_bytes(&out).unwrap_or_default();
         Ok(Outcome { verdict: run.retval, frame: run.data, out })
     }
@@ -113,7 +113,7 @@ impl Runner<'_> {
     /// # Errors
     /// The kernel refused the run.
     pub fn duration_ns(&self, arrival: &Arrival, repeat: u32) -> io::Result<u32> {
-        sys::map_update(self.test_in.as_fd(), &0_u32.to_bytes(), &arrival.input.to_bytes())?;
+        sys::map_update(self.test_in.as_fd(), 0_u32.as_bytes(), arrival.input.as_bytes())?;
         let mode = TestMode { repeat, ..TestMode::default() };
         Ok(sys::test_run(self.program, &arrival.frame, mode)?.duration_ns)
     }

@@ -13,7 +13,7 @@ pub fn datagram(kind: u8, test: u64, nonce: u64, size: u32) -> Vec<u8> {
     let header = ProbeHeader { kind, pad: [0; 7], nonce, test };
     let vxlan = [&[VNI_PRESENT, 0, 0, 0][..], &vni, &[0]].concat();
     let ethernet = [&VMAC[..], &VMAC, &ETH_PROBE.to_be_bytes()].concat();
-    let mut packet = header.to_bytes();
+    let mut packet = header.as_bytes().to_vec();
     packet.resize(usize::try_from(size).unwrap_or(0).max(packet.len()), 0);
     [vxlan, ethernet, packet].concat()
 }

@@ -11,7 +11,7 @@ const NONCE: u64 = 0x0123_4567_89ab_cdef;
 
 fn frame(kind: u8, nonce: u64, len: usize) -> Vec<u8> {
     let header = ProbeHeader { kind, pad: [0; 7], nonce, test: TEST };
-    let mut frame = [&[2; 12][..], &ETH_PROBE.to_be_bytes(), &header.to_bytes()].concat();
+    let mut frame = [&[2; 12][..], &ETH_PROBE.to_be_bytes(), header.as_bytes()].concat();
     frame.resize(14 + len, 0xee);
     frame
 }
