@@ -222,23 +222,25 @@ impl<'a> Draft<'a> {
         Self { network, name, entries: BTreeMap::new(), reverse: BTreeMap::new() }
     }
 
-    fn entry(&mut self, text: &str, source: &Source) -> Option<&mut Collected> {
-        let entry = self.entries.entry(Name::from_text(text)?).or_default();
+    fn entry(&mut self, name: Name, source: &Source) -> &mut Collected {
+        let entry = self.entries.entry(name).or_default();
+        if entry.sources.is_empty() {
+            // Most names have one: room for four would be taken and given back.
+            entry.sources.reserve_exact(1);
+        }
         entry.sources.push(source.clone());
-        Some(entry)
+        entry
     }
 
     /// Notes that an address serves under a name; `None` that the name exists.
     fn serve(&mut self, text: &str, addr: Option<Ipv4Addr>, source: &Source) {
-        if let Some(entry) = self.entry(text, source) {
-            entry.serving.extend(addr);
+        if let Some(name) = Name::from_text(text) {
+            self.entry(name, source).serving.extend(addr);
         }
     }
 
-    fn reverse(&mut self, addr: Ipv4Addr, text: &str, source: &Source) {
-        let name = Name::from_text(text)
-            .and_then(|name| self.name.as_ref().map_or(Some(name.clone()), |net| name.below(net)));
-        let Some(name) = name else { return };
+    fn reverse(&mut self, addr: Ipv4Addr, name: &Name, source: &Source) {
+        let Some(name) = self.below_network(name) else { return };
         match self.reverse.entry(addr) {
             MapEntry::Vacant(free) => {
                 free.insert(Holder { name, sources: vec![source.clone()] });
@@ -249,6 +251,11 @@ impl<'a> Draft<'a> {
                 holder.sources.push(source.clone());
             }
         }
+    }
+
+    /// Returns a name with the network's own behind it.
+    fn below_network(&self, name: &Name) -> Option<Name> {
+        self.name.as_ref().map_or_else(|| Some(name.clone()), |network| name.below(network))
     }
 
     fn service(&mut self, service: &ServiceItem, id: &NetworkId) {
@@ -263,8 +270,8 @@ impl<'a> Draft<'a> {
             self.serve(name, vip, &source);
             self.serve(&format!("tasks.{name}"), None, &source);
         }
-        if let Some(vip) = vip {
-            self.reverse(vip, &service.name, &source);
+        if let Some((vip, name)) = vip.zip(Name::from_text(&service.name)) {
+            self.reverse(vip, &name, &source);
         }
     }
 
@@ -295,25 +302,21 @@ impl<'a> Draft<'a> {
         let (backend, attachment) = member;
         let source = Source::Backend(backend.task_id.clone());
         let addr = attachment.address.ip();
-        let container = container_name(backend);
-        self.own(&backend.task_name, backend.state, addr, &source);
-        if container != backend.task_name {
-            self.own(&container, backend.state, addr, &source);
+        if let Some(name) =
+            Name::from_text(&backend.task_name).filter(|_| backend.service_id.is_some())
+        {
+            self.entry(name, &source).own(backend.state, addr);
         }
-        self.reverse(addr, &container, &source);
+        if let Some(name) = Name::from_text(&container_name(backend)) {
+            self.reverse(addr, &name, &source);
+            self.entry(name, &source).own(backend.state, addr);
+        }
         let vip = service.and_then(|service| vip_on(service, &self.network.id));
         for alias in &attachment.aliases {
             if service.is_some() {
                 self.serve(&format!("tasks.{alias}"), serving(member), &source);
             }
             self.serve(alias, vip.or(serving(member)), &source);
-        }
-    }
-
-    /// Notes that a name is a task's own.
-    fn own(&mut self, text: &str, state: BackendState, addr: Ipv4Addr, source: &Source) {
-        if let Some(entry) = self.entry(text, source) {
-            entry.own(state, addr);
         }
     }
 
@@ -324,12 +327,12 @@ impl<'a> Draft<'a> {
         };
         let known = vip_on(service, id).is_some()
             || service.networks.iter().any(|network| network.network_id == *id);
-        let target = self.name.as_ref().map_or(Some(name.clone()), |net| name.below(net));
-        let (true, Some(target)) = (known, target) else { return };
+        let (true, Some(target)) = (known, self.below_network(&name)) else { return };
         let source = Source::Service(service.id.clone());
         for port in service.ports.iter().filter(|port| !port.name.is_empty()) {
             let text = format!("_{}._{}.{}", port.name, port.protocol, service.name);
-            if let Some(entry) = self.entry(&text, &source) {
+            if let Some(name) = Name::from_text(&text) {
+                let entry = self.entry(name, &source);
                 entry.serving.extend(&addresses);
                 entry.ports.push(Port { number: port.target_port, target: target.clone() });
             }
@@ -361,7 +364,11 @@ impl Collected {
     }
 
     fn finish(mut self) -> Entry {
-        self.serving.extend(self.own.into_iter().flat_map(|(_, addresses)| addresses));
+        let mut own = self.own.map(|(_, addresses)| addresses).unwrap_or_default();
+        if self.serving.is_empty() {
+            std::mem::swap(&mut self.serving, &mut own);
+        }
+        self.serving.extend(own);
         let addresses = ordered(self.serving);
         Entry { addresses, ports: self.ports, sources: ordered(self.sources) }
     }
