@@ -154,14 +154,14 @@ impl Inputs {
         self.endpoints_of(task).find(|(e, _)| e.is_gateway())
     }
 
-    /// Returns where a service leads its clients to a backend: the networks it has a VIP on, and the
+    /// Returns where its service leads clients to a backend: the networks it has a VIP on, and the
     /// mesh (no attachment). A removed service leads nowhere new, its tasks end in peace.
     pub fn ways_to<'a>(
         &'a self,
         backend: &'a Backend,
+        service: Option<&'a ServiceItem>,
         directory: &'a Directory<'a>,
     ) -> impl Iterator<Item = (BackendKey, Option<&'a Attachment>)> {
-        let service = backend.service_id.as_ref().and_then(|id| directory.service(id));
         let led = move |attachment: Option<&Attachment>, key: &BackendKey| match service {
             None => self.numbers.backends.contains_key(key),
             Some(service) => attachment.map_or(!service.ports.is_empty(), |attachment| {
@@ -193,9 +193,11 @@ impl Inputs {
         }
         // A set that is made of a list at once costs a fraction of one that grows.
         let directory = Directory::of(&self.view);
-        let ways = |backend| self.ways_to(backend, &directory).map(|(key, _)| key);
-        let led = self.serving().flat_map(ways);
-        wanted.backends = led.collect();
+        let ways = |backend| {
+            let service = directory.service_of(backend).map(|(_, service)| service);
+            self.ways_to(backend, service, &directory).map(|(key, _)| key)
+        };
+        wanted.backends = self.serving().flat_map(ways).collect();
         for task in self.host_tasks() {
             let id = task.task.id.clone();
             wanted.services.insert(ServiceKey::Host(id.clone()));

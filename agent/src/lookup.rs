@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
 use std::iter::Peekable;
 
-use swarmnet_model::view::{NetworkItem, ServiceItem};
+use swarmnet_model::view::{Backend, NetworkItem, ServiceItem};
 use swarmnet_model::{NetworkId, NodeView, ServiceId};
 
 use crate::inputs::{networks, services};
@@ -12,22 +12,28 @@ use crate::inputs::{networks, services};
 /// Entries that a cursor steps over before it searches.
 const STEPS_MAX: usize = 4;
 
+/// For one look per backend, which costs less than in an ordered map; never walked through.
+#[expect(clippy::disallowed_types, reason = "no order of a hash reaches a plan")]
+type Table<K, V> = std::collections::HashMap<K, V>;
+
 /// The services and networks of a view alone.
 pub struct Directory<'a> {
-    services: BTreeMap<&'a ServiceId, &'a ServiceItem>,
+    services: Table<ServiceId, (u32, &'a ServiceItem)>,
     networks: BTreeMap<&'a NetworkId, &'a NetworkItem>,
 }
 
 impl<'a> Directory<'a> {
     pub fn of(view: &'a NodeView) -> Self {
+        let numbered = (0..).zip(services(view));
         Self {
-            services: services(view).map(|service| (&service.id, service)).collect(),
+            services: numbered.map(|(n, service)| (service.id.clone(), (n, service))).collect(),
             networks: networks(view).map(|network| (&network.id, network)).collect(),
         }
     }
 
-    pub fn service(&self, id: &ServiceId) -> Option<&'a ServiceItem> {
-        self.services.get(id).copied()
+    /// Returns the service that a backend belongs to, with its place in the view.
+    pub fn service_of(&self, backend: &Backend) -> Option<(u32, &'a ServiceItem)> {
+        self.services.get(backend.service_id.as_ref()?).copied()
     }
 
     pub fn network(&self, id: &NetworkId) -> Option<&'a NetworkItem> {

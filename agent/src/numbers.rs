@@ -116,6 +116,12 @@ pub struct Missing {
     pub without_room: usize,
 }
 
+impl Entry {
+    fn backend(&self) -> Option<(&BackendKey, u32)> {
+        if let Self::Backend(key, id) = self { Some((key, *id)) } else { None }
+    }
+}
+
 impl Wanted {
     /// Returns what is wanted here and not by `other`.
     #[must_use]
@@ -173,6 +179,21 @@ impl Numbers {
                 None => missing.without_room += 1,
             }
         }
+    }
+
+    /// Makes changes, in order.
+    pub fn take_all(&mut self, entries: &[Entry]) {
+        let forgets = |entry: &Entry| matches!(entry, Entry::ForgetBackend(_));
+        if self.backends.is_empty() && !entries.iter().any(forgets) {
+            // A map that is made of a list at once costs a fraction of one that grows.
+            let backends = entries.iter().filter_map(Entry::backend);
+            self.backends = backends.map(|(key, id)| (key.clone(), id)).collect();
+            let last = entries.iter().filter_map(Entry::backend).map(|(_, id)| id).max();
+            self.last_backend = self.last_backend.max(last.unwrap_or_default());
+            let others = entries.iter().filter(|entry| entry.backend().is_none());
+            return others.for_each(|entry| self.take(entry));
+        }
+        entries.iter().for_each(|entry| self.take(entry));
     }
 
     /// Makes one change.
@@ -318,6 +339,10 @@ mod tests {
     fn changes_that_are_made_twice_end_in_the_same_numbers() {
         let mut numbers = Numbers::default();
         let mut entries = numbers.missing(&wanted(&["s", "t"], &["a", "b"])).entries;
+        let mut at_once = Numbers::default();
+        at_once.take_all(&entries);
+        entries.iter().for_each(|entry| numbers.take(entry));
+        assert_eq!(at_once, numbers);
         entries.push(Entry::ForgetService(ServiceKey::Mesh(ServiceId::from_text("s"))));
         entries.push(Entry::Service(ServiceKey::Mesh(ServiceId::from_text("s")), 3));
         entries.iter().for_each(|entry| numbers.take(entry));

@@ -174,8 +174,7 @@ impl NumbersFile {
     }
 
     fn take(&mut self, entries: &[Entry]) {
-        let numbers = Arc::make_mut(&mut self.numbers);
-        entries.iter().for_each(|entry| numbers.take(entry));
+        Arc::make_mut(&mut self.numbers).take_all(entries);
     }
 
     fn write_log(&self, entries: &[Entry]) -> io::Result<()> {

@@ -28,8 +28,8 @@ pub struct Settled {
     inputs: Inputs,
     /// What of the view goes into every part.
     few: NodeView,
-    /// Backends of each service of the view.
-    members: BTreeMap<ServiceId, BTreeSet<TaskId>>,
+    /// Backends of the view, by service.
+    members: BTreeSet<(ServiceId, TaskId)>,
 }
 
 /// What differs between the view that is settled and the present one.
@@ -85,15 +85,9 @@ impl Keys {
 impl Settled {
     /// Everything that `inputs` asks for is in the maps.
     pub fn new(inputs: Inputs) -> Self {
-        let mut members: BTreeMap<&ServiceId, Vec<TaskId>> = BTreeMap::new();
-        for backend in backends(&inputs.view) {
-            if let Some(service) = &backend.service_id {
-                members.entry(service).or_default().push(backend.task_id.clone());
-            }
-        }
         // A set that is made of a list at once costs a fraction of one that grows.
-        let members =
-            members.into_iter().map(|(id, tasks)| (id.clone(), tasks.into_iter().collect()));
+        let members = backends(&inputs.view)
+            .filter_map(|backend| Some((backend.service_id.clone()?, backend.task_id.clone())));
         let members = members.collect();
         Self { few: few(&inputs.view), inputs, members }
     }
@@ -105,16 +99,11 @@ impl Settled {
         }
         self.inputs = inputs;
         for (task, [old, new]) in &change.backends {
-            if let Some(old) = old
-                && let Some(members) = self.members.get_mut(old)
-            {
-                members.remove(task);
-                if members.is_empty() {
-                    self.members.remove(old);
-                }
+            if let Some(old) = old {
+                self.members.remove(&(old.clone(), task.clone()));
             }
             if let Some(new) = new {
-                self.members.entry(new.clone()).or_default().insert(task.clone());
+                self.members.insert((new.clone(), task.clone()));
             }
         }
     }
@@ -168,9 +157,17 @@ impl Settled {
         for inputs in [&self.inputs, inputs] {
             part.add_touching(&inputs.view, change);
         }
-        let members = part.services.iter().filter_map(|service| self.members.get(service));
-        part.backends.extend(members.flatten().cloned());
+        let members = part.services.iter().flat_map(|service| self.members_of(service));
+        part.backends.extend(members.cloned());
         part
+    }
+}
+
+impl Settled {
+    fn members_of<'a>(&'a self, service: &'a ServiceId) -> impl Iterator<Item = &'a TaskId> {
+        let first = (service.clone(), TaskId::from_text(""));
+        let members = self.members.range(first..).take_while(move |(of, _)| of == service);
+        members.map(|(_, task)| task)
     }
 }
 

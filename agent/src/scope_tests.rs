@@ -352,6 +352,27 @@ fn an_address_that_two_have_is_contested() {
 }
 
 #[test]
+fn a_task_wins_over_a_vip_and_a_gateway_that_name_its_address() {
+    let world = a_world();
+    let mut inputs = world.inputs();
+    let mut view = NodeView::clone(&inputs.view);
+    let claims = [network(0).subnet.gateway, service_item(0, 1, false).vips[0].address.ip()];
+    for (number, claimed) in (8..).zip(claims) {
+        let mut double = backend(number, world.tasks[0].as_ref().unwrap());
+        double.attachments[0].address = format!("{claimed}/16").parse().unwrap();
+        view.insert(ItemKey::Backend(task_id(number)), Item::Backend(double));
+    }
+    inputs.view = Arc::new(view);
+    let mut numbers = Numbers::default();
+    numbers.take_all(&numbers.missing(&inputs.wanted()).entries);
+    let eps = overlay::desired::addresses(&numbered(&inputs, &Arc::new(numbers))).eps;
+    for claimed in claims {
+        let key = EpKey { vni: 4096, addr: claimed.into() };
+        assert_eq!(eps[&key].kind, swarmnet_ebpf::abi::EP_REMOTE, "{claimed}");
+    }
+}
+
+#[test]
 fn when_much_differs_there_is_no_part() {
     let settled = Settled::new(a_world().inputs());
     let mut view = a_world().view();

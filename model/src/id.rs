@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
@@ -37,7 +38,7 @@ const SHORT_MAX: usize = 30;
 
 /// The text of an id, in place: whoever compares the ids of a hundred thousand tasks does not follow a
 /// pointer for each. Longer text, which no id has, is held elsewhere. Ordered as text.
-#[derive(Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 enum IdText {
     /// Filled up with zeros.
@@ -73,6 +74,16 @@ impl From<String> for IdText {
 impl Serialize for IdText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl Hash for IdText {
+    /// Half the time of one byte after the other.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Short(bytes, _) => numbers(bytes).hash(state),
+            Self::Long(text) => text.hash(state),
+        }
     }
 }
 

@@ -1,11 +1,10 @@
 //! Pure: services and backends of the view → map entries and slots.
 
-use std::collections::BTreeMap;
-
 use swarmnet_ebpf::abi::{self, Backend, Be32};
 use swarmnet_model::view::{self, BackendState};
-use swarmnet_model::{Attachment, ServiceId, TaskId};
+use swarmnet_model::{Attachment, TaskId};
 
+use super::active::{Active, AllActive};
 use super::{ServiceEntry, State, maglev};
 use crate::inputs::Inputs;
 use crate::lookup::{Cursor, Directory};
@@ -13,70 +12,61 @@ use crate::netlink::link::Link;
 use crate::numbers::{BackendKey, ServiceKey};
 use crate::plugin::journal::Endpoint;
 
-/// Active tasks with their backend ids, by service and VNI (0: the mesh), in the order of the tasks.
-type Active<'a> = BTreeMap<(&'a ServiceId, u32), Vec<(&'a TaskId, u32)>>;
-
 /// Returns services with their active backends; draining ones are entries without a slot.
 pub fn desired(inputs: &Inputs) -> State {
     let mut state = State { sockets: inputs.has_cgroup2, ..State::default() };
-    let mut active = Active::new();
+    let mut active = Vec::new();
     // One walk for all services, and one look for each number: a view may hold a hundred thousand.
     let directory = Directory::of(&inputs.view);
     let mut numbers = Cursor::new(&inputs.numbers.backends);
     for backend in inputs.serving() {
-        let ways = inputs.ways_to(backend, &directory);
-        let numbered = ways.filter_map(|(key, to)| Some((*numbers.find(&key)?, key.vni, to)));
-        add_backend(inputs, backend, numbered, (&mut state, &mut active));
+        let (service, item) = directory.service_of(backend).unzip();
+        for (key, attachment) in inputs.ways_to(backend, item, &directory) {
+            let Some(id) = numbers.find(&key).copied() else { continue };
+            let Some(value) = entry(inputs, backend, key.vni, attachment) else { continue };
+            state.backends.insert(id, value);
+            if let Some(service) = service.filter(|_| backend.state == BackendState::Active) {
+                active.push(Active { service, vni: key.vni, task: &backend.task_id, id });
+            }
+        }
     }
+    let active = active.into_iter().collect();
     add_vips(inputs, &active, &mut state);
     add_mesh(inputs, &active, &mut state);
     add_host_ports(inputs, &mut state);
     state
 }
 
-/// Takes in a backend with the ways to it: number, VNI, attachment.
-fn add_backend<'a>(
+/// Returns the map entry of a backend at one of its attachments, or in the mesh.
+fn entry(
     inputs: &Inputs,
-    backend: &'a view::Backend,
-    ways: impl Iterator<Item = (u32, u32, Option<&'a Attachment>)>,
-    (state, active): (&mut State, &mut Active<'a>),
-) {
-    let Some(node) = inputs.node_index(&backend.node_id) else { return };
-    for (id, vni, attachment) in ways {
-        let place = match (node, attachment) {
-            (0, Some(_)) => local(inputs, &backend.task_id, vni).map(place),
-            (0, None) => inputs.gateway_of(&backend.task_id).map(place),
-            (_, attachment) => attachment
-                .map(|a| a.address.ip())
-                .or(backend.gateway)
-                .map(|addr| Backend { addr: Be32::new(addr), node, ..Backend::default() }),
-        };
-        let Some(place) = place else { continue };
-        let kind = if attachment.is_some() { abi::BE_VIP } else { abi::BE_MESH };
-        let value = Backend { vni, kind, state: map_state(backend.state), ..place };
-        state.backends.insert(id, value);
-        if let Some(service) = backend.service_id.as_ref().filter(|_| is_active(backend)) {
-            active.entry((service, vni)).or_default().push((&backend.task_id, id));
-        }
-    }
+    backend: &view::Backend,
+    vni: u32,
+    attachment: Option<&Attachment>,
+) -> Option<Backend> {
+    let place = match (inputs.node_index(&backend.node_id)?, attachment) {
+        (0, Some(_)) => local(inputs, &backend.task_id, vni).map(place),
+        (0, None) => inputs.gateway_of(&backend.task_id).map(place),
+        (node, attachment) => attachment
+            .map(|a| a.address.ip())
+            .or(backend.gateway)
+            .map(|addr| Backend { addr: Be32::new(addr), node, ..Backend::default() }),
+    };
+    let kind = if attachment.is_some() { abi::BE_VIP } else { abi::BE_MESH };
+    Some(Backend { vni, kind, state: map_state(backend.state), ..place? })
 }
 
-fn is_active(backend: &view::Backend) -> bool {
-    backend.state == BackendState::Active
-}
-
-fn add_vips(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
-    for service in inputs.services() {
+fn add_vips(inputs: &Inputs, active: &AllActive<'_>, state: &mut State) {
+    for (place, service) in (0..).zip(inputs.services()) {
         for vip in &service.vips {
             let key = ServiceKey::Vip(service.id.clone(), vip.network_id.clone());
             let found = inputs.network(&vip.network_id).zip(inputs.numbers.services.get(&key));
             let Some((network, index)) = found else { continue };
             let vni = network.vni.get();
-            let tasks = active.get(&(&service.id, vni)).map_or(&[][..], Vec::as_slice);
             let entry = ServiceEntry {
                 vni,
                 vip: Be32::new(vip.address.ip()),
-                vip_slots: tasks.iter().map(|(_, id)| *id).collect(),
+                vip_slots: active.of(place, vni).iter().map(|active| active.id).collect(),
                 mesh_slots: Vec::new(),
             };
             state.services.insert(*index, entry);
@@ -84,20 +74,21 @@ fn add_vips(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
     }
 }
 
-fn add_mesh(inputs: &Inputs, active: &Active<'_>, state: &mut State) {
-    for service in inputs.services().filter(|service| !service.ports.is_empty()) {
+fn add_mesh(inputs: &Inputs, active: &AllActive<'_>, state: &mut State) {
+    let services = (0..).zip(inputs.services());
+    for (place, service) in services.filter(|(_, service)| !service.ports.is_empty()) {
         let key = ServiceKey::Mesh(service.id.clone());
         let Some(index) = inputs.numbers.services.get(&key) else { continue };
-        let tasks = active.get(&(&service.id, abi::VNI_HOST)).map_or(&[][..], Vec::as_slice);
-        let entry = ServiceEntry { mesh_slots: mesh_slots(tasks), ..ServiceEntry::default() };
+        let mesh_slots = mesh_slots(active.of(place, abi::VNI_HOST));
+        let entry = ServiceEntry { mesh_slots, ..ServiceEntry::default() };
         state.services.insert(*index, entry);
     }
 }
 
-fn mesh_slots(tasks: &[(&TaskId, u32)]) -> Vec<u32> {
-    let names: Vec<_> = tasks.iter().map(|(task, _)| *task).collect();
+fn mesh_slots(active: &[Active<'_>]) -> Vec<u32> {
+    let names: Vec<_> = active.iter().map(|active| active.task).collect();
     let table = maglev::table(&names);
-    table.into_iter().filter_map(|index| tasks.get(index)).map(|(_, id)| *id).collect()
+    table.into_iter().filter_map(|index| active.get(index)).map(|active| active.id).collect()
 }
 
 /// Host-mode ports serve as soon as the task is wired: they are the business of this node alone.
@@ -117,7 +108,8 @@ fn add_host_ports(inputs: &Inputs, state: &mut State) {
         let (be_state, kind) = (abi::BE_ACTIVE, abi::BE_MESH);
         let value = Backend { state: be_state, kind, ..place(gateway) };
         state.backends.entry(backend).or_insert(value);
-        let mesh_slots = mesh_slots(&[(id, backend)]);
+        let vni = abi::VNI_HOST;
+        let mesh_slots = mesh_slots(&[Active { service: 0, vni, task: id, id: backend }]);
         state.services.insert(*index, ServiceEntry { mesh_slots, ..ServiceEntry::default() });
     }
 }
@@ -155,7 +147,8 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::sync::Arc;
     use swarmnet_model::{
-        Attachment, EndpointMode, Item, ItemKey, NetworkId, NodeId, NodeView, Subnet, Vip, Vni,
+        Attachment, EndpointMode, Item, ItemKey, NetworkId, NodeId, NodeView, ServiceId, Subnet,
+        Vip, Vni,
     };
 
     use crate::brief::Brief;

@@ -6,6 +6,7 @@
 //! A change writes a new range of slots and then one word of the service; a packet sees the old or
 //! the new set, never a mixture. Inspect: `swarmnet debug lb`.
 
+mod active;
 pub mod apply;
 pub mod conntrack;
 pub mod desired;

@@ -58,17 +58,15 @@ impl fmt::Display for Action {
 /// Returns what turns `observed` into `desired`: backends before the services that name them, and
 /// services gone before the backends they named.
 pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
-    let backends = Edit::between(&desired.backends, &observed.backends);
-    let (gone, set): (Vec<_>, Vec<_>) = backends.into_iter().partition(Edit::is_removal);
-    let services = Edit::between(&desired.services, &observed.services);
+    let set = Edit::sets(&desired.backends, &observed.backends).map(Action::Backend);
+    let services = Edit::between(&desired.services, &observed.services).map(Action::Service);
+    let gone = Edit::removals(&desired.backends, &observed.backends).map(Action::Backend);
     let sockets = match (desired.sockets, observed.sockets) {
         (true, false) => Some(Action::AttachSockets),
         (false, true) => Some(Action::DetachSockets),
         (true, true) | (false, false) => None,
     };
-    let set = set.into_iter().map(Action::Backend);
-    let services = services.into_iter().map(Action::Service);
-    set.chain(services).chain(gone.into_iter().map(Action::Backend)).chain(sockets).collect()
+    set.chain(services).chain(gone).chain(sockets).collect()
 }
 
 #[cfg(test)]

@@ -77,15 +77,15 @@ pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
         actions.push(Action::Forwarding);
     }
     let edits = Edit::between(&desired.local_addrs, &observed.local_addrs);
-    actions.extend(edits.into_iter().map(Action::LocalAddr));
+    actions.extend(edits.map(Action::LocalAddr));
     let edits = Edit::between(&desired.uplink_ifaces, &observed.uplink_ifaces);
-    actions.extend(edits.into_iter().map(Action::UplinkIface));
+    actions.extend(edits.map(Action::UplinkIface));
     let edits = Edit::between(&desired.uplinks, &observed.uplinks);
-    actions.extend(edits.into_iter().map(Action::Uplink));
+    actions.extend(edits.map(Action::Uplink));
     let edits = Edit::between(&desired.mesh_local, &observed.mesh_local);
-    actions.extend(edits.into_iter().map(Action::MeshTarget));
+    actions.extend(edits.map(Action::MeshTarget));
     let edits = Edit::between(&desired.ports, &observed.ports);
-    actions.extend(edits.into_iter().map(Action::Port));
+    actions.extend(edits.map(Action::Port));
     actions.extend(desired.held.difference(&observed.held).copied().map(Action::Hold));
     actions.extend(observed.held.difference(&desired.held).copied().map(Action::LetGo));
     if desired.reserved != observed.reserved {

@@ -1,5 +1,7 @@
 //! Pure: view and journal → peers, networks and places of overlay addresses.
 
+use std::net::Ipv4Addr;
+
 use swarmnet_ebpf::abi::{self, Be32, Ep, EpKey, Node, Peer, VniValue};
 use swarmnet_model::view::NetworkItem;
 
@@ -7,6 +9,9 @@ use super::{Device, State};
 use crate::inputs::Inputs;
 use crate::lookup::Directory;
 use crate::numbers::ServiceKey;
+
+/// Addresses with where they are, the more specific source last.
+type Places = Vec<(EpKey, Ep)>;
 
 /// Returns what this node must know of all overlays it takes part in.
 ///
@@ -34,41 +39,44 @@ pub fn desired(inputs: &Inputs) -> State {
 
 /// Returns the places of addresses alone.
 pub fn addresses(inputs: &Inputs) -> State {
-    let mut state = State::default();
+    let mut places = Places::new();
     if inputs.node_addr().is_none() {
-        return state;
+        return State::default();
     }
     for network in inputs.networks() {
-        put(&mut state, network, network.subnet.gateway, Ep { kind: abi::EP_GATEWAY, ..ep() });
+        let gateway = Ep { kind: abi::EP_GATEWAY, ..ep() };
+        places.push(place(network, network.subnet.gateway, gateway));
     }
-    add_vips(inputs, &mut state);
-    add_placements(inputs, &mut state);
-    add_local(inputs, &mut state);
-    state
+    add_vips(inputs, &mut places);
+    add_placements(inputs, &mut places);
+    add_local(inputs, &mut places);
+    // A map that is made of a list at once costs a fraction of one that grows; of two with one key
+    // the later one stays.
+    State { eps: places.into_iter().collect(), ..State::default() }
 }
 
-fn add_vips(inputs: &Inputs, state: &mut State) {
+fn add_vips(inputs: &Inputs, places: &mut Places) {
     for service in inputs.services() {
         for vip in &service.vips {
             let key = ServiceKey::Vip(service.id.clone(), vip.network_id.clone());
             let found = inputs.network(&vip.network_id).zip(inputs.numbers.services.get(&key));
             if let Some((network, svc)) = found {
                 let value = Ep { kind: abi::EP_VIP, svc: *svc, ..ep() };
-                put(state, network, vip.address.ip(), value);
+                places.push(place(network, vip.address.ip(), value));
             }
         }
     }
 }
 
 /// A task of this node is not placed by the view: it exists once it is joined.
-fn add_placements(inputs: &Inputs, state: &mut State) {
+fn add_placements(inputs: &Inputs, places: &mut Places) {
     let directory = Directory::of(&inputs.view);
     for backend in inputs.backends().filter(|backend| backend.node_id != inputs.node_id) {
         let Some(node) = inputs.node_index(&backend.node_id) else { continue };
         for attachment in &backend.attachments {
             if let Some(network) = directory.network(&attachment.network_id) {
                 let value = Ep { kind: abi::EP_REMOTE, node, ..ep() };
-                put(state, network, attachment.address.ip(), value);
+                places.push(place(network, attachment.address.ip(), value));
             }
         }
     }
@@ -84,7 +92,7 @@ pub fn is_contested(inputs: &Inputs) -> bool {
     claims.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-fn add_local(inputs: &Inputs, state: &mut State) {
+fn add_local(inputs: &Inputs, places: &mut Places) {
     for (endpoint, link) in inputs.local_endpoints().filter(|(e, _)| !e.is_gateway()) {
         let addr = Be32::new(endpoint.address.ip());
         let value = Ep {
@@ -95,13 +103,13 @@ fn add_local(inputs: &Inputs, state: &mut State) {
             addr,
             ..ep()
         };
-        state.eps.insert(EpKey { vni: endpoint.vni, addr }, value);
+        places.push((EpKey { vni: endpoint.vni, addr }, value));
     }
 }
 
-fn put(state: &mut State, network: &NetworkItem, addr: std::net::Ipv4Addr, value: Ep) {
+fn place(network: &NetworkItem, addr: Ipv4Addr, value: Ep) -> (EpKey, Ep) {
     let addr = Be32::new(addr);
-    state.eps.insert(EpKey { vni: network.vni.get(), addr }, Ep { addr, ..value });
+    (EpKey { vni: network.vni.get(), addr }, Ep { addr, ..value })
 }
 
 fn ep() -> Ep {

@@ -57,9 +57,9 @@ pub fn plan(desired: &State, observed: &State, now_s: u32) -> Vec<Action> {
     if desired.device != observed.device {
         actions.extend(desired.device.map(Action::Device));
     }
-    actions.extend(Edit::between(&desired.nodes, &observed.nodes).into_iter().map(Action::Node));
-    actions.extend(Edit::between(&desired.peers, &observed.peers).into_iter().map(Action::Peer));
-    actions.extend(Edit::between(&desired.vnis, &observed.vnis).into_iter().map(Action::Vni));
+    actions.extend(Edit::between(&desired.nodes, &observed.nodes).map(Action::Node));
+    actions.extend(Edit::between(&desired.peers, &observed.peers).map(Action::Peer));
+    actions.extend(Edit::between(&desired.vnis, &observed.vnis).map(Action::Vni));
     for edit in Edit::between(&desired.eps, &observed.eps) {
         actions.push(match edit {
             Edit::Set(key, ep) => Action::Endpoint(key, ep),

@@ -41,10 +41,10 @@ impl fmt::Display for Action {
 
 /// Returns what turns `observed` into `desired`: entries first, so that a program finds its device.
 pub fn plan(desired: &State, observed: &State) -> Vec<Action> {
-    let ifaces = Edit::between(&desired.ifaces, &observed.ifaces).into_iter().map(Action::Iface);
-    let askers = Edit::between(&desired.askers, &observed.askers).into_iter().map(Action::Asker);
-    let links = Edit::between(&desired.links, &observed.links).into_iter().map(Action::Link);
-    let netns = Edit::between(&desired.netns, &observed.netns).into_iter().map(Action::Netns);
+    let ifaces = Edit::between(&desired.ifaces, &observed.ifaces).map(Action::Iface);
+    let askers = Edit::between(&desired.askers, &observed.askers).map(Action::Asker);
+    let links = Edit::between(&desired.links, &observed.links).map(Action::Link);
+    let netns = Edit::between(&desired.netns, &observed.netns).map(Action::Netns);
     ifaces.chain(askers).chain(links).chain(netns).collect()
 }
 
